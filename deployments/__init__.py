@@ -1,0 +1,1 @@
+"""The deployment manager: plans, launches, tunes and routes models on clusters."""

@@ -1,0 +1,1 @@
+"""The cluster port and its implementations. The only package that imports `kubernetes`."""

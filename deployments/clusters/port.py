@@ -1,0 +1,178 @@
+"""The cluster port: what the reconciler needs of a cluster, and nothing more.
+
+Manifests are Kubernetes objects as plain dicts. An implementation applies them idempotently (server-side
+apply, one field manager), reports what is there as values, and translates every library error into the
+two families of `deployments.clusters.errors` at this border.
+
+Objects carry the labels below. `RESOURCE_LABEL` is the public id of the row that wants the object, so a
+list by `MANAGED_BY_LABEL` finds everything of ours, rows or no rows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+Manifest = Mapping[str, Any]
+"""One Kubernetes object: apiVersion, kind, metadata and the rest."""
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "marketplace"
+FIELD_MANAGER = "marketplace"
+RESOURCE_LABEL = "marketplace/resource"
+"""Public id of the deployment or fine-tuning job, for example dep_01jz…"""
+REVISION_LABEL = "marketplace/revision"
+"""Number of the revision that the object belongs to."""
+SPEC_HASH_ANNOTATION = "marketplace/spec-hash"
+"""Hash of the manifest as we wanted it; differs = apply again."""
+
+
+@dataclass(frozen=True, order=True)
+class ObjectRef:
+    """Names one object of a cluster."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ObjectRef:
+        metadata = manifest["metadata"]
+        return cls(manifest["apiVersion"], manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedObject:
+    """One of our objects (not a pod) as the cluster shows it."""
+
+    ref: ObjectRef
+    uid: str
+    resource: str
+    """Value of RESOURCE_LABEL."""
+    revision: int | None
+    spec_hash: str
+    deleting_since: datetime | None = None  # timezone-aware
+    finalizers: tuple[str, ...] = ()
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """The object's own status block: readyReplicas of a Deployment, succeeded and failed of a Job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedPod:
+    """The facts of one pod. Times are timezone-aware and come from the cluster, never from our clock."""
+
+    uid: str
+    name: str
+    namespace: str
+    resource: str
+    revision: int | None
+    phase: str
+    """Pending, Running, Succeeded or Failed."""
+    created_at: datetime
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+    """The first start of the main container, kept over restarts."""
+    ready_at: datetime | None = None
+    """The first time the pod was ready, kept over restarts."""
+    finished_at: datetime | None = None
+    """When the last container of a pod that will not run again ended."""
+    ready: bool = False
+    node: str = ""
+    address: str = ""
+    """host:port where the main container listens; empty until the pod has an address."""
+    restarts: int = 0
+    exit_code: int | None = None
+    """Of the last container that ended."""
+    reason: str = ""
+    """Kubernetes' word: Unschedulable, ErrImagePull, CrashLoopBackOff, OOMKilled, Error, Completed…"""
+    message: str = ""
+    deleting_since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """Everything of ours on one cluster, or of one resource, at one moment."""
+
+    objects: tuple[ObservedObject, ...] = ()
+    pods: tuple[ObservedPod, ...] = ()
+
+    def of(self, resource: str) -> Observation:
+        """The part that belongs to one resource."""
+        return Observation(
+            objects=tuple(item for item in self.objects if item.resource == resource),
+            pods=tuple(item for item in self.pods if item.resource == resource),
+        )
+
+    @property
+    def resources(self) -> frozenset[str]:
+        return frozenset({item.resource for item in self.objects} | {item.resource for item in self.pods})
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.objects and not self.pods
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a container's output."""
+
+    number: int
+    """Position in the pod's log, from 1, over all restarts."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCapacity:
+    """One node: what it has and what pods have already claimed, in Kubernetes' resource names."""
+
+    name: str
+    labels: Mapping[str, str]
+    allocatable: Mapping[str, int]
+    """cpu in millicores, memory in bytes, devices as counts."""
+    requested: Mapping[str, int]
+    ready: bool = True
+
+
+class Cluster(Protocol):
+    """One cluster. Every method may raise a `ClusterError`; each call is safe to repeat."""
+
+    name: str
+
+    def observe(self, resource: str | None = None) -> Observation:
+        """What is there: of one resource, or (one list per kind, whatever the number of resources) of all."""
+        ...
+
+    def apply(self, manifest: Manifest) -> None:
+        """Makes the object be as given: creates or changes it. Does nothing if it already is."""
+        ...
+
+    def delete(self, ref: ObjectRef) -> None:
+        """Asks for the object and what it owns to go away, pods within their grace period.
+
+        Already gone is fine.
+        """
+        ...
+
+    def logs(
+        self, resource: str, *, pod: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[LogLine]:
+        """Lines of the main container of a pod (uid), or of the resource's newest pod, after line `after`."""
+        ...
+
+    def watch(self, stop: threading.Event) -> Iterator[str]:
+        """Public ids of resources that may have changed, until `stop` is set.
+
+        May miss some: the sweep does not.
+        """
+        ...
+
+    def nodes(self) -> list[NodeCapacity]:
+        """The nodes, for capacity answers."""
+        ...

@@ -1,0 +1,1 @@
+"""Decides, as values: memory fit, placement, quote and reasons. Pure: no Django, no network, no clock."""

@@ -1,0 +1,1 @@
+"""Deployments: what customers wish to serve, its revisions, replicas and events."""

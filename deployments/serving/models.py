@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+from deployments.serving.workload import Workload
+from marketplace.accounts.models import Organization
+from marketplace.billing.models import Price
+from marketplace.catalog.models import ModelVersion, Recipe
+from marketplace.hardware.models import Cluster, Flavor
+from marketplace.ids import PublicIdField
+
+
+class Plan(models.Model):
+    """The answer to "may I have this?": checks, offers and a price, good until it expires."""
+
+    public_id = PublicIdField("pln")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="plans")
+    kind = models.CharField(max_length=16, choices=[("serving", "Serving"), ("tuning", "Fine-tuning")])
+    spec = models.JSONField()  # the request as understood, with defaults filled in
+    spec_hash = models.CharField(max_length=64)
+    accepted = models.BooleanField()  # every check passed
+    answer = models.JSONField()  # checks with reasons, offers, quote, as the REST document shows them
+    recipe = models.ForeignKey(Recipe, on_delete=models.CASCADE, null=True, related_name="+")
+    flavor = models.ForeignKey(Flavor, on_delete=models.CASCADE, null=True, related_name="+")
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, null=True, related_name="+")
+    price = models.ForeignKey(Price, on_delete=models.CASCADE, null=True, related_name="+")
+    created_by = models.CharField(max_length=254, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class DesiredState(models.TextChoices):
+    RUNNING = "running", "Running"
+    PAUSED = "paused", "Paused"
+    DELETED = "deleted", "Deleted"
+
+
+class DeploymentState(models.TextChoices):
+    """As customers know them from Hugging Face endpoints. Derived by `reconcile.status`, never chosen."""
+
+    PENDING = "pending", "Waiting for capacity"
+    INITIALIZING = "initializing", "Initializing"
+    RUNNING = "running", "Running"
+    UPDATING = "updating", "Updating"
+    UPDATE_FAILED = "update_failed", "Update failed"
+    PAUSED = "paused", "Paused"
+    SCALED_TO_ZERO = "scaled_to_zero", "Scaled to zero"
+    FAILED = "failed", "Failed"
+    DELETING = "deleting", "Deleting"
+    DELETED = "deleted", "Deleted"
+
+
+class Deployment(Workload):
+    """A model version served for an organization."""
+
+    public_id = PublicIdField("dep")
+    plan = models.ForeignKey(Plan, on_delete=models.SET_NULL, null=True, related_name="deployments")
+
+    # Wish
+    desired_state = models.CharField(
+        max_length=16, choices=DesiredState.choices, default=DesiredState.RUNNING
+    )
+    desired_replicas = models.PositiveIntegerField(default=1)
+    target_revision = models.PositiveIntegerField(default=1)  # number of the revision aimed at
+
+    # Fact
+    state = models.CharField(max_length=16, choices=DeploymentState.choices, default=DeploymentState.PENDING)
+    serving_revision = models.PositiveIntegerField(null=True, blank=True)  # the revision that answers now
+    ready_replicas = models.PositiveIntegerField(default=0)
+    degradations = models.JSONField(default=list)  # serving, but worse than asked: [{"reason", "message"}]
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organization", "name"],
+                condition=models.Q(deleted_at__isnull=True),
+                name="one_live_deployment_per_name",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.public_id})"
+
+
+class Revision(models.Model):
+    """One immutable specification of a deployment. Numbers start at 1 and have no gaps."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    # What the manifests are made from, complete and self-contained: see `reconcile.manifests.ServingSpec`.
+    spec = models.JSONField()
+    author = models.CharField(max_length=254, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["deployment", "number"], name="revision_number_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.deployment} revision {self.number}"
+
+
+class Replica(models.Model):
+    """A pod, as facts. Kept after the pod and its workload are gone: bills and post-mortems need it."""
+
+    uid = models.CharField(max_length=64, unique=True)  # the pod's
+    name = models.CharField(max_length=80)
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    resource = models.CharField(max_length=40, db_index=True)  # public id of the deployment or job
+    revision = models.PositiveIntegerField(null=True)
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="+")
+    node = models.CharField(max_length=80, blank=True)
+    address = models.CharField(max_length=80, blank=True)  # host:port
+    phase = models.CharField(max_length=16)  # Kubernetes': Pending, Running, Succeeded, Failed
+    ready = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+    scheduled_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    ready_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    # When it was first missing from an observation without a reported end; stands in for `finished_at`.
+    vanished_at = models.DateTimeField(null=True)
+    restarts = models.PositiveIntegerField(default=0)
+    exit_code = models.IntegerField(null=True)
+    reason = models.CharField(max_length=80, blank=True)
+    message = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EventSource(models.TextChoices):
+    CUSTOMER = "customer", "Customer"
+    SYSTEM = "system", "System"
+
+
+class Event(models.Model):
+    """Something that happened to a workload, in the customer's words. Append-only."""
+
+    public_id = PublicIdField("evt")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    resource = models.CharField(max_length=40)  # public id of the deployment or job
+    at = models.DateTimeField(default=timezone.now)
+    source = models.CharField(max_length=16, choices=EventSource.choices)
+    actor = models.CharField(max_length=254, blank=True)
+    reason = models.CharField(max_length=64)  # CamelCase, as Kubernetes writes reasons
+    message = models.TextField()
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["resource", "id"], name="event_by_resource")]
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.reason}"

@@ -1,0 +1,97 @@
+"""What manifests are made from, as values: complete, self-contained, stored as JSON in the row that wants it.
+
+Planning builds a spec once; `reconcile.manifests` turns it into Kubernetes objects every time, the same way.
+A spec never refers to another row, so that a stored revision can be started again in a year.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+STORAGE_CLAIM = "marketplace-storage"
+"""PersistentVolumeClaim that holds weights, datasets and outputs; the local cluster maps it to STORAGE_ROOT."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A part of the storage that the container sees."""
+
+    sub_path: str
+    """Below the storage root: a folder, or one file."""
+    mount_path: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one pod asks for, and where it may land."""
+
+    cpu_millicores: int
+    memory_bytes: int
+    accelerator_resource: str = ""
+    """Kubernetes resource name, for example nvidia.com/gpu; empty on CPU."""
+    accelerator_count: int = 0
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingSpec:
+    """One revision of a deployment."""
+
+    resource: str
+    """Public id of the deployment."""
+    organization: str
+    """Public id of the organization; its namespace is named after it."""
+    revision: int
+    image: str
+    environment: Mapping[str, str]
+    """RUNTIME_* variables, from `runtimes.contract.ServingEnvironment`."""
+    mounts: tuple[Mount, ...]
+    resources: Resources
+    grace_seconds: int = 30
+    """From SIGTERM to SIGKILL; longer than the runtime's drain."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ServingSpec:
+        return cls(**_nested(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningSpec:
+    """One fine-tuning job."""
+
+    resource: str
+    """Public id of the job."""
+    organization: str
+    image: str
+    environment: Mapping[str, str]
+    """RUNTIME_* variables, from `runtimes.contract.TuningEnvironment`."""
+    mounts: tuple[Mount, ...]
+    resources: Resources
+    grace_seconds: int = 60
+    """From SIGTERM to SIGKILL; time enough to save a checkpoint."""
+    retries: int = 3
+    """Restarts after a failure that may pass; a BAD_INPUT exit is never retried."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TuningSpec:
+        return cls(**_nested(value))
+
+
+def _nested(value: Mapping[str, Any]) -> dict[str, Any]:
+    resources = dict(value["resources"])
+    resources["tolerations"] = tuple(resources.get("tolerations", ()))
+    return {
+        **value,
+        "mounts": tuple(Mount(**mount) for mount in value["mounts"]),
+        "resources": Resources(**resources),
+    }

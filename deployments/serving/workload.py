@@ -1,0 +1,51 @@
+"""The columns that deployments and fine-tuning jobs share, and who writes each.
+
+Wish: what the customer asked for. Written by `lifecycle.py` only, which bumps `generation`.
+Fact: what was observed. Written by `deployments.reconcile.reconciler` only, guarded by `generation`.
+Lease: who looks at the row now. Written by `deployments.reconcile.leases` only.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from marketplace.accounts.models import Organization
+from marketplace.billing.models import Price
+from marketplace.catalog.models import Recipe
+from marketplace.hardware.models import Cluster, Flavor
+
+
+class Workload(models.Model):
+    """Something that runs on a cluster for an organization."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="%(class)ss")
+    name = models.CharField(max_length=40)
+    created_by = models.CharField(max_length=254, blank=True)  # e-mail address or API key id
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    # Wish
+    generation = models.PositiveIntegerField(default=1)
+    recipe = models.ForeignKey(Recipe, on_delete=models.PROTECT, related_name="+")
+    flavor = models.ForeignKey(Flavor, on_delete=models.PROTECT, related_name="+")
+    cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="+")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")  # as quoted; kept for good
+    # When the customer asked for it to stop (pause, cancel or delete): no second after it is billed.
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+
+    # Fact
+    observed_generation = models.PositiveIntegerField(default=0)
+    # [{"type", "status", "reason", "message", "since"}], as customers read them.
+    conditions = models.JSONField(default=list)
+    # Set once the wish is "gone" and the cluster showed nothing of it.
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    # Lease
+    lease_token = models.CharField(max_length=36, blank=True)
+    lease_until = models.DateTimeField(db_default=Now())
+    failures = models.PositiveIntegerField(default=0)  # passes in a row that raised
+    next_look_at = models.DateTimeField(db_default=Now())  # the row steps aside until then
+
+    class Meta:
+        abstract = True

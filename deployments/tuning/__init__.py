@@ -1,0 +1,1 @@
+"""Fine-tuning: datasets, their validation, jobs, checkpoints and training events."""

@@ -1,0 +1,1 @@
+"""Who may do what: users, organizations, memberships, API keys, and the audit trail of every change."""

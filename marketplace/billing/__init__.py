@@ -1,0 +1,1 @@
+"""What it costs: price book, usage ledger and quotas."""

@@ -1,0 +1,228 @@
+"""Django settings. Everything comes from the environment; with nothing set, the embedded defaults.
+
+A secret may also be given as a file: NAME_FILE names it (as container platforms mount secrets).
+README lists every variable under "Configuration".
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from marketplace.embedded.paths import Home
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+env = environ.FileAwareEnv()
+
+
+def env_bool(name: str, *, default: bool) -> bool:
+    """True or False, and nothing else: a typing error must not switch a safety off."""
+    text = os.environ.get(name, str(default))
+    if text not in ("True", "False"):
+        raise ImproperlyConfigured(f"{name}={text!r} is not usable: write True or False")
+    return text == "True"
+
+
+def env_url(name: str, *, default: str, schemes: tuple[str, ...]) -> str:
+    """A URL of one of the given schemes."""
+    text = str(env(name, default=default))
+    if text.partition("://")[0] not in schemes:
+        allowed = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise ImproperlyConfigured(f"{name} is not usable: it must start with one of {allowed}")
+    return text
+
+
+# --- Where things are --------------------------------------------------------------------------------------
+
+MARKETPLACE_HOME = Home(Path(str(env("MARKETPLACE_HOME", default=str(BASE_DIR / "var")))).resolve())
+WEB_URL = env_url("WEB_URL", default="http://127.0.0.1:8080", schemes=("http", "https"))
+GATEWAY_URL = env_url("GATEWAY_URL", default="http://127.0.0.1:8081", schemes=("http", "https"))
+STORAGE_ROOT = Path(str(env("STORAGE_ROOT", default=str(MARKETPLACE_HOME.storage)))).resolve()
+
+# --- Security ----------------------------------------------------------------------------------------------
+
+DEBUG = env_bool("DEBUG", default=False)
+
+
+def _secret_key() -> str:
+    value = str(env("SECRET_KEY", default=""))
+    if not value and MARKETPLACE_HOME.secret_key.exists():
+        value = MARKETPLACE_HOME.secret_key.read_text().strip()
+    # Commands that need no secret (makemigrations, spectacular) run without one; the system check
+    # config.E001 refuses to serve that way.
+    return value or "not-set"
+
+
+SECRET_KEY = _secret_key()
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[WEB_URL])
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = WEB_URL.startswith("https://")
+X_FRAME_OPTIONS = "DENY"
+
+# --- Applications ------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "marketplace.config",
+    "marketplace.embedded",
+    "marketplace.accounts",
+    "marketplace.catalog",
+    "marketplace.hardware",
+    "marketplace.billing",
+    "marketplace.rest",
+    "marketplace.web",
+    "deployments.serving",
+    "deployments.tuning",
+    "deployments.clusters",
+    "deployments.reconcile",
+    "deployments.gateway",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "marketplace.rest.limits.BodyLimitMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "marketplace.config.urls"
+ASGI_APPLICATION = "marketplace.config.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "/sign-in/"
+LOGIN_REDIRECT_URL = "/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+# --- Database, broker, cache -------------------------------------------------------------------------------
+
+
+def _database() -> dict[str, Any]:
+    url = env_url("DATABASE_URL", default=MARKETPLACE_HOME.database_url, schemes=("postgres", "postgresql"))
+    database = dict(environ.Env.db_url_config(url))
+    database["HOST"] = unquote(database["HOST"])  # a folder of UNIX sockets is written with %2F
+    return database | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+BROKER_URL = env_url(
+    "BROKER_URL",
+    default=MARKETPLACE_HOME.broker_url,
+    schemes=("redis", "rediss", "redis+socket", "valkey"),
+)
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": str(env("CACHE_URL", default=MARKETPLACE_HOME.cache_url)),
+    }
+}
+
+CELERY_BROKER_URL = BROKER_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A task that a killed worker had taken is delivered again after this time; the sweep does not wait for it.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
+CELERY_TASK_TIME_LIMIT = 120
+
+# --- Text, time, files -------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = MARKETPLACE_HOME.root / "static"
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(STORAGE_ROOT)},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=1_000_000)
+"""Largest body of an API request that is not an upload."""
+MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=50_000_000)
+"""Largest dataset upload."""
+
+# --- REST --------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "marketplace.accounts.authentication.ApiKeyAuthentication",
+        "marketplace.accounts.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["marketplace.accounts.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "marketplace.rest.pagination.CursorPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "marketplace.rest.problems.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "GenAI Marketplace",
+    "DESCRIPTION": "Catalog, plans, deployments, fine-tuning and usage. Errors are RFC 9457 problem details.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- Model hub ---------------------------------------------------------------------------------------------
+
+HF_ENDPOINT = env_url("HF_ENDPOINT", default="https://huggingface.co", schemes=("http", "https"))
+HF_TOKEN = str(env("HF_TOKEN", default=""))
+
+# --- Logs --------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": str(env("LOG_LEVEL", default="INFO"))},
+}

@@ -1,0 +1,1 @@
+"""What it runs on, as data: accelerators, flavors, regions, clusters and node pools."""

@@ -1,0 +1,1 @@
+"""Runtime containers: what serves and tunes a model. Imports torch; never Django, never the control plane."""
