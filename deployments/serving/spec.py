@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 STORAGE_CLAIM = "marketplace-storage"
-"""PersistentVolumeClaim that holds weights, datasets and outputs; the local cluster maps it to STORAGE_ROOT."""
+"""The PersistentVolumeClaim with weights, datasets and outputs; STORAGE_ROOT on the local cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
