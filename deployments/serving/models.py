@@ -94,6 +94,9 @@ class Revision(models.Model):
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
+    # Its replicas are billed by these, also while a later revision with another flavor takes over.
+    flavor = models.ForeignKey(Flavor, on_delete=models.PROTECT, related_name="+")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
     # What the manifests are made from, complete and self-contained: see `reconcile.manifests.ServingSpec`.
     spec = models.JSONField()
     author = models.CharField(max_length=254, blank=True)
