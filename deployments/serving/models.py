@@ -87,6 +87,14 @@ class Deployment(Workload):
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id})"
 
+    @property
+    def wished_replicas(self) -> int:
+        return self.desired_replicas
+
+    @classmethod
+    def wished(cls) -> models.QuerySet[Deployment]:
+        return cls.objects.filter(deleted_at__isnull=True, desired_state=DesiredState.RUNNING)
+
 
 class Revision(models.Model):
     """One immutable specification of a deployment. Numbers start at 1 and have no gaps."""

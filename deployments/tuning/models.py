@@ -96,6 +96,16 @@ class FineTuningJob(Workload):
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id})"
 
+    @property
+    def wished_replicas(self) -> int:
+        return 1
+
+    @classmethod
+    def wished(cls) -> models.QuerySet[FineTuningJob]:
+        return cls.objects.filter(
+            desired_state=DesiredJobState.RUNNING, state__in=[JobState.QUEUED, JobState.RUNNING]
+        )
+
 
 class TrainingEvent(models.Model):
     """One event line of a training run (`runtimes.contract.TrainingEventType`). Append-only."""
