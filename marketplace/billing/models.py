@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.contrib.postgres.fields import DateTimeRangeField
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from marketplace.accounts.models import Organization
@@ -11,10 +14,22 @@ from marketplace.hardware.models import AcceleratorFamily, Flavor, Region
 from marketplace.ids import PublicIdField
 
 
+def _same(expression: models.F | Coalesce, *, range_type: str) -> tuple[models.Func, str]:
+    """Equality of a scalar inside a GiST exclusion constraint, as the overlap of one-point ranges.
+
+    The usual way, `=` with the extension btree_gist, needs an extension that the embedded PostgreSQL does
+    not have and that managed services do not always allow. Ranges have a GiST operator class of their own.
+    """
+    point = models.Func(expression, expression, models.Value("[]"), function=range_type)
+    return point, RangeOperators.OVERLAPS
+
+
 class Price(models.Model):
     """What one second of a flavor costs in a region, for everyone or for one organization, while valid.
 
-    PostgreSQL refuses two prices of the same flavor, region and organization whose validity overlaps.
+    PostgreSQL refuses two prices of the same flavor, region and organization whose validity overlaps, and any
+    change of what a price says: only `valid` may be closed or reopened, and the source corrected (trigger).
+    `prices.set_price` is the way to change one.
     """
 
     public_id = PublicIdField("prc")
@@ -24,13 +39,32 @@ class Price(models.Model):
         Organization, on_delete=models.PROTECT, null=True, blank=True, related_name="prices"
     )
     per_second = models.DecimalField(max_digits=18, decimal_places=9)
-    currency = models.CharField(max_length=3)  # ISO 4217
+    currency = models.CharField(
+        max_length=3,
+        validators=[RegexValidator("^[A-Z]{3}$", "Write the three letters of ISO 4217, such as EUR.")],
+    )
     valid = DateTimeRangeField()  # [from, until); no upper bound = until changed
     source = models.TextField(blank=True)
 
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(condition=models.Q(per_second__gte=0), name="price_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(valid__isempty=False, valid__lower_inf=False),
+                name="price_validity_has_a_start",
+                violation_error_message="A price needs a moment from which it is valid, before its end.",
+            ),
+            ExclusionConstraint(
+                name="one_price_at_a_time",
+                expressions=[
+                    _same(models.F("flavor"), range_type="int8range"),
+                    _same(models.F("region"), range_type="int8range"),
+                    # No organization has id 0: it stands for "everyone".
+                    _same(Coalesce("organization", 0), range_type="int8range"),
+                    ("valid", RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="Another price of this flavor and region is valid at that time.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -71,6 +105,20 @@ class UsageInterval(models.Model):
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["organization", "resource"], name="usage_by_resource")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(during__isempty=False, during__lower_inf=False, during__upper_inf=False),
+                name="usage_is_closed_and_not_empty",
+            ),
+            ExclusionConstraint(
+                name="no_second_of_a_replica_twice",
+                expressions=[
+                    # A range type over text, made by migration 0002.
+                    _same(models.F("replica_uid"), range_type="usage_uid_range"),
+                    ("during", RangeOperators.OVERLAPS),
+                ],
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.resource} {self.phase}"
