@@ -55,6 +55,7 @@ class Role(models.TextChoices):
 
 
 class Membership(models.Model):
+    public_id = PublicIdField("mem")
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
