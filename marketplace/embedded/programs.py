@@ -99,27 +99,39 @@ def identity_of(user: str | None) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": (), "cwd": "/"}
 
 
-def wait_until_ready(program: Program, process: subprocess.Popen[bytes], *, log: Path) -> None:
-    """Returns when the program is ready. Raises ProgramFailed when it ends, or takes longer than it may."""
+def wait_until_ready(
+    program: Program,
+    process: subprocess.Popen[bytes],
+    *,
+    log: Path,
+    idle: Callable[[], object] = lambda: time.sleep(0.05),
+) -> None:
+    """Returns when the program is ready, calling `idle` between two looks.
+
+    Raises ProgramFailed when it ends before, or takes longer than it may.
+    """
     deadline = time.monotonic() + program.ready_seconds
     while not program.is_ready():
         if process.poll() is not None:
-            raise ProgramFailed(f"{program.name} ended with {describe_end(process.returncode)}; see {log}")
+            end = describe_end(process.returncode)
+            raise ProgramFailed(f"{program.name} ended with {end} before it was ready; see {log}")
         if time.monotonic() > deadline:
             raise ProgramFailed(
                 f"{program.name} was not ready after {program.ready_seconds:.0f} s; see {log}"
             )
-        time.sleep(0.05)
+        idle()
 
 
-def stop(program: Program, process: subprocess.Popen[bytes]) -> None:
-    """Ends the program: its stop signal, then SIGKILL to its process group when it takes too long."""
+def ask_to_stop(program: Program, process: subprocess.Popen[bytes]) -> None:
+    """Sends the stop signal, once: several programs take a second one for "at once"."""
     if process.poll() is None:
         process.send_signal(program.stop_signal)
-        try:
-            process.wait(program.stop_seconds)
-        except subprocess.TimeoutExpired:
-            kill_group(process)
+
+
+def wait_until_stopped(program: Program, process: subprocess.Popen[bytes]) -> None:
+    """Waits for the end that was asked for; SIGKILL when it takes longer than it may."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(program.stop_seconds)
     kill_group(process)
 
 

@@ -26,7 +26,9 @@ def running_services(
         for program in wanted:
             log = home.logs / f"{program.name}.log"
             process = programs.start(program, log=log)
-            stack.callback(programs.stop, program, process)
+            # Called in reverse: ask, then wait.
+            stack.callback(programs.wait_until_stopped, program, process)
+            stack.callback(programs.ask_to_stop, program, process)
             started.append((program, process, log))
         for program, process, log in started:
             programs.wait_until_ready(program, process, log=log)
