@@ -45,7 +45,7 @@ class HomeLock:
         self._file = file
 
     def release(self) -> None:
-        """Removes the file, then the lock; in this order nobody can hold a lock on a removed file unnoticed."""
+        """Removes the file, then the lock: whoever waited for that file notices that it is gone."""
         if self._file is not None:
             self.path.unlink(missing_ok=True)
             self._file.close()

@@ -46,6 +46,11 @@ class Home:
         return self.root / "cluster"
 
     @property
+    def beat(self) -> Path:
+        """When the periodic tasks last ran."""
+        return self.root / "beat"
+
+    @property
     def sockets(self) -> Path:
         """Folder of the UNIX sockets of PostgreSQL and Valkey."""
         folder = self.root / "run"

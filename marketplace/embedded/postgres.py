@@ -52,6 +52,7 @@ def postgres_program(home: Home, *, durable: bool = True) -> Program:
         "max_connections": "200",
         "timezone": "UTC",
         "log_timezone": "UTC",
+        "log_checkpoints": "off",
     }
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -58,7 +58,12 @@ class Supervisor:
     """The programs of one manager."""
 
     def __init__(
-        self, *, logs: Path, console: Console, stop: threading.Event, changed: Callable[[], None] = lambda: None
+        self,
+        *,
+        logs: Path,
+        console: Console,
+        stop: threading.Event,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.logs = logs
         self.console = console

@@ -40,6 +40,7 @@ def valkey_program(home: Home) -> Program:
         "unixsocketperm": "700",
         "dir": str(home.valkey_data),
         "daemonize": "no",
+        "loglevel": "warning",
         "save": "",
         "appendonly": "no",
         "databases": "2",  # 0 the broker, 1 the cache
