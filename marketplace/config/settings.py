@@ -129,6 +129,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "marketplace.web.context.portal",
             ],
         },
     },
@@ -183,7 +184,8 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = MARKETPLACE_HOME.root / "static"
+# Where `collectstatic` puts its copy; without one the files are served from the packages that have them.
+STATIC_ROOT = str(env("STATIC_ROOT", default="")) or None
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",

@@ -12,6 +12,7 @@ api = [
 ]
 
 portal = [
+    path("", include("marketplace.accounts.portal_urls")),
     path("", include("marketplace.web.urls")),
 ]
 
