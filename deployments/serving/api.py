@@ -1,0 +1,209 @@
+"""REST of plans and deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import django_filters
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from deployments.clusters.errors import ClusterError
+from deployments.clusters.registry import open_cluster
+from deployments.serving import lifecycle
+from deployments.serving.errors import WishRefused
+from deployments.serving.models import Deployment, DeploymentState, Event, Plan
+from deployments.serving.plans import make_plan
+from deployments.serving.serializers import (
+    DeploymentChangeSerializer,
+    DeploymentCreateSerializer,
+    DeploymentSerializer,
+    EventSerializer,
+    LogSerializer,
+    PlanSerializer,
+    RevisionSerializer,
+    ServingAskSerializer,
+)
+from marketplace.accounts.models import Scope
+from marketplace.rest.problems import Problem, invalid
+from marketplace.rest.views import OrganizationViewSet
+
+LONGEST_LOG = 1000
+
+
+@contextmanager
+def refusals_as_problems() -> Iterator[None]:
+    """Turns a refused wish into 409 problem details naming the field."""
+    try:
+        yield
+    except WishRefused as refusal:
+        errors = [{"field": refusal.field, "message": refusal.message}] if refusal.field else []
+        raise Problem(
+            status=409,
+            type=refusal.type,
+            title=refusal.type.replace("-", " ").capitalize(),
+            detail=refusal.message,
+            errors=errors,
+            **refusal.extra,
+        ) from refusal
+
+
+class PlanViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
+    """What would it take? Answers fit, placement, quota, capacity, price and start time with reasons."""
+
+    queryset = Plan.objects.all()
+    serializer_class = PlanSerializer
+    required_scopes: ClassVar[dict[str, str]] = {"GET": Scope.READ, "POST": Scope.DEPLOY}
+
+    @extend_schema(request=ServingAskSerializer, responses={201: PlanSerializer})
+    def create(self, request: Request) -> Response:
+        asked = ServingAskSerializer(data=request.data, context={"actor": self.actor})
+        asked.is_valid(raise_exception=True)
+        plan = make_plan(actor=self.actor, ask=asked.to_ask())
+        return Response(PlanSerializer(plan).data, status=status.HTTP_201_CREATED)
+
+
+class DeploymentFilter(django_filters.FilterSet):
+    state = django_filters.MultipleChoiceFilter(choices=DeploymentState.choices)
+    name = django_filters.CharFilter()
+    flavor = django_filters.CharFilter(field_name="flavor__slug")
+    region = django_filters.CharFilter(field_name="cluster__region__slug")
+
+
+class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
+    """Models served for the organization. Lists leave deleted ones out; ask for `state=deleted` to see them."""
+
+    queryset = Deployment.objects.select_related("plan", "flavor", "cluster__region", "price")
+    serializer_class = DeploymentSerializer
+    filterset_class = DeploymentFilter
+    required_scopes: ClassVar[dict[str, str]] = {
+        "GET": Scope.READ,
+        "POST": Scope.DEPLOY,
+        "PATCH": Scope.DEPLOY,
+        "DELETE": Scope.DEPLOY,
+    }
+
+    def get_queryset(self) -> QuerySet[Any]:
+        rows = super().get_queryset()
+        if self.action == "list" and DeploymentState.DELETED not in self.request.query_params.getlist("state"):
+            return rows.filter(deleted_at__isnull=True)
+        return rows
+
+    @extend_schema(request=DeploymentCreateSerializer, responses={201: DeploymentSerializer})
+    def create(self, request: Request) -> Response:
+        asked = DeploymentCreateSerializer(data=request.data, context={"actor": self.actor})
+        asked.is_valid(raise_exception=True)
+        plan = self._planned(asked)
+        with refusals_as_problems():
+            deployment = lifecycle.create_deployment(
+                actor=self.actor, plan=plan, name=asked.validated_data["name"]
+            )
+        return self._answer(deployment, status=status.HTTP_201_CREATED)
+
+    def _planned(self, asked: DeploymentCreateSerializer) -> Plan:
+        reference = asked.validated_data.get("plan")
+        if reference is None:
+            return make_plan(actor=self.actor, ask=asked.to_ask())
+        plan = Plan.objects.filter(
+            organization=self.actor.organization, public_id=reference, kind="serving"
+        ).first()
+        if plan is None:
+            raise invalid([{"field": "plan", "message": f"No plan of yours is called {reference!r}."}])
+        return plan
+
+    @extend_schema(request=DeploymentChangeSerializer, responses=DeploymentSerializer)
+    def partial_update(self, request: Request, public_id: str) -> Response:
+        deployment = self.get_object()
+        asked = DeploymentChangeSerializer(
+            data=request.data, context={"actor": self.actor, "deployment": deployment}
+        )
+        asked.is_valid(raise_exception=True)
+        plan = make_plan(actor=self.actor, ask=asked.to_ask(), besides=deployment)
+        with refusals_as_problems():
+            return self._answer(
+                lifecycle.update_deployment(actor=self.actor, deployment=deployment, plan=plan)
+            )
+
+    @extend_schema(responses={202: DeploymentSerializer})
+    def destroy(self, request: Request, public_id: str) -> Response:
+        deployment = lifecycle.delete_deployment(actor=self.actor, deployment=self.get_object())
+        return self._answer(deployment, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=None, responses=DeploymentSerializer)
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, public_id: str) -> Response:
+        with refusals_as_problems():
+            return self._answer(
+                lifecycle.pause_deployment(actor=self.actor, deployment=self.get_object())
+            )
+
+    @extend_schema(request=None, responses=DeploymentSerializer)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, public_id: str) -> Response:
+        with refusals_as_problems():
+            return self._answer(
+                lifecycle.resume_deployment(actor=self.actor, deployment=self.get_object())
+            )
+
+    @extend_schema(responses=EventSerializer(many=True))
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def events(self, request: Request, public_id: str) -> Response:
+        """What was asked and what happened, the newest first."""
+        rows = Event.objects.filter(resource=self.get_object().public_id)
+        return self._page(rows, EventSerializer)
+
+    @extend_schema(responses=RevisionSerializer(many=True))
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def revisions(self, request: Request, public_id: str) -> Response:
+        """Every specification that the deployment has had, the newest first."""
+        rows = self.get_object().revisions.select_related("version", "flavor")
+        return self._page(rows, RevisionSerializer)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("after", int, description="Number of the last line already read."),
+            OpenApiParameter("replica", str, description="Uid of a replica; the newest one if left out."),
+        ],
+        responses=LogSerializer,
+    )
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def logs(self, request: Request, public_id: str) -> Response:
+        """Lines that a replica printed, oldest first; they stay readable after it is gone."""
+        deployment = self.get_object()
+        after = request.query_params.get("after", "0")
+        if not after.isdecimal():
+            raise invalid([{"field": "after", "message": f"{after!r} is not a line number."}])
+        try:
+            lines = open_cluster(deployment.cluster).logs(
+                deployment.public_id,
+                pod=request.query_params.get("replica"),
+                after=int(after),
+                limit=LONGEST_LOG,
+            )
+        except ClusterError as error:
+            raise Problem(
+                status=503,
+                type="cluster-unreachable",
+                title="Cluster does not answer",
+                detail="The logs cannot be read right now; try again in a minute.",
+                headers={"Retry-After": "10"},
+            ) from error
+        return Response(
+            {
+                "items": [{"number": line.number, "text": line.text} for line in lines],
+                "next_after": lines[-1].number if lines else int(after),
+            }
+        )
+
+    def _answer(self, deployment: Deployment, *, status: int = status.HTTP_200_OK) -> Response:
+        return Response(DeploymentSerializer(deployment).data, status=status)
+
+    def _page(self, rows: QuerySet[Any], serializer: Any) -> Response:
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(serializer(page, many=True).data)

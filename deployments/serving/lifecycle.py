@@ -1,0 +1,209 @@
+"""The one writer of what customers wish of deployments.
+
+Every function writes wish columns, bumps `generation`, records an event and an audit entry, and rings the
+reconciler, all in one transaction. None of them touches a cluster: `deployments.reconcile` makes it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from deployments.reconcile.tasks import reconcile_one
+from deployments.serving.errors import WishRefused
+from deployments.serving.events import record_wish
+from deployments.serving.models import Deployment, DesiredState, Plan, Revision
+from deployments.serving.plans import pool_of
+from deployments.serving.specs import serving_spec
+from marketplace.accounts import audit
+from marketplace.accounts.actors import Actor
+from marketplace.catalog.models import ModelVersion
+
+
+def create_deployment(*, actor: Actor, plan: Plan, name: str) -> Deployment:
+    """Wishes for a deployment as planned. Raises WishRefused when the plan or the name cannot be used."""
+    version = _usable_version(plan)
+    try:
+        with transaction.atomic():
+            deployment = Deployment.objects.create(
+                organization=actor.organization,
+                name=name,
+                created_by=actor.name,
+                plan=plan,
+                recipe=plan.recipe,
+                flavor=plan.flavor,
+                cluster=plan.cluster,
+                price=plan.price,
+                desired_replicas=plan.spec["replicas"],
+            )
+            _add_revision(deployment, actor=actor, plan=plan, version=version)
+            _announce(
+                deployment,
+                actor=actor,
+                action="create",
+                reason="Created",
+                message=f"{version.model.name} asked for on {plan.flavor}, {plan.spec['replicas']} replica(s).",
+                changes={"plan": [None, plan.public_id]},
+            )
+    except IntegrityError as error:
+        if "one_live_deployment_per_name" not in str(error):
+            raise
+        raise WishRefused(
+            f"A deployment called {name!r} already exists. Delete it first, or choose another name.",
+            type="name-taken",
+            field="name",
+        ) from error
+    return deployment
+
+
+def update_deployment(*, actor: Actor, deployment: Deployment, plan: Plan) -> Deployment:
+    """Wishes for what the plan says instead: a new revision, or only another number of replicas."""
+    version = _usable_version(plan)
+    with _wishing(deployment) as row:
+        if plan.cluster != row.cluster:
+            raise WishRefused(
+                f"This deployment runs in {row.cluster.region}; it cannot move to {plan.spec['region']}. "
+                "Create another deployment there.",
+                type="region-fixed",
+                field="region",
+            )
+        before = row.plan.spec if row.plan else {}
+        changes = {key: [before.get(key), value] for key, value in plan.spec.items() if before.get(key) != value}
+        if not changes:
+            return row
+        row.plan = plan
+        row.desired_replicas = plan.spec["replicas"]
+        if changes.keys() - {"replicas"}:
+            row.recipe, row.flavor, row.price = plan.recipe, plan.flavor, plan.price  # type: ignore[assignment]
+            row.target_revision += 1
+            _add_revision(row, actor=actor, plan=plan, version=version)
+        _announce(
+            row,
+            actor=actor,
+            action="update",
+            reason="Changed",
+            message="Asked to change " + ", ".join(f"{key} to {new}" for key, (_, new) in changes.items()) + ".",
+            changes=changes,
+        )
+    return row
+
+
+def pause_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
+    """Wishes for no replicas until resumed. Nothing after this moment is billed."""
+    with _wishing(deployment) as row:
+        if row.desired_state == DesiredState.PAUSED:
+            return row
+        row.desired_state = DesiredState.PAUSED
+        row.stop_requested_at = timezone.now()
+        _announce(row, actor=actor, action="pause", reason="PauseRequested", message="Asked to pause.")
+    return row
+
+
+def resume_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
+    """Wishes for replicas again."""
+    with _wishing(deployment) as row:
+        if row.desired_state == DesiredState.RUNNING:
+            return row
+        row.desired_state = DesiredState.RUNNING
+        row.stop_requested_at = None
+        _announce(row, actor=actor, action="resume", reason="ResumeRequested", message="Asked to resume.")
+    return row
+
+
+def delete_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
+    """Wishes for nothing to be left. Billing ends now; the row says `deleted` once nothing is observed."""
+    with _wishing(deployment, deleted_too=True) as row:
+        if row.desired_state == DesiredState.DELETED:
+            return row
+        row.desired_state = DesiredState.DELETED
+        row.stop_requested_at = row.stop_requested_at or timezone.now()
+        _announce(row, actor=actor, action="delete", reason="DeleteRequested", message="Asked to delete.")
+    return row
+
+
+@contextmanager
+def _wishing(deployment: Deployment, *, deleted_too: bool = False) -> Iterator[Deployment]:
+    """The row, locked for one short transaction, saved with the next generation if it was changed."""
+    with transaction.atomic():
+        row = Deployment.objects.select_for_update(of=("self",)).get(pk=deployment.pk)
+        if row.desired_state == DesiredState.DELETED and not deleted_too:
+            raise WishRefused("This deployment is being deleted.", type="deleting")
+        before = _wish_of(row)
+        yield row
+        if _wish_of(row) != before:
+            row.generation += 1
+            row.save(update_fields=[*WISH_COLUMNS, "generation"])
+
+
+WISH_COLUMNS = (
+    "plan",
+    "recipe",
+    "flavor",
+    "price",
+    "desired_state",
+    "desired_replicas",
+    "target_revision",
+    "stop_requested_at",
+)
+
+
+def _wish_of(row: Deployment) -> list[Any]:
+    return [getattr(row, row._meta.get_field(column).attname) for column in WISH_COLUMNS]
+
+
+def _usable_version(plan: Plan) -> ModelVersion:
+    if not plan.accepted or plan.flavor is None:
+        raise WishRefused(
+            "This plan was not accepted; its checks say why.",
+            type="plan-not-accepted",
+            field="plan",
+            checks=[check for check in plan.answer["checks"] if not check["passed"] and check["blocking"]],
+        )
+    if plan.expires_at <= timezone.now():
+        raise WishRefused("This plan has expired; make a new one.", type="plan-expired", field="plan")
+    return ModelVersion.objects.select_related("model", "parent").get(public_id=plan.spec["model"])
+
+
+def _add_revision(deployment: Deployment, *, actor: Actor, plan: Plan, version: ModelVersion) -> Revision:
+    assert plan.recipe and plan.flavor and plan.price
+    spec = serving_spec(
+        resource=deployment.public_id,
+        organization=deployment.organization.public_id,
+        revision=deployment.target_revision,
+        name=deployment.name,
+        version=version,
+        recipe=plan.recipe,
+        flavor=plan.flavor,
+        pool=pool_of(plan),
+        context_length=plan.spec["context_length"],
+        max_concurrency=plan.spec["max_concurrency"],
+    )
+    return Revision.objects.create(
+        deployment=deployment,
+        number=deployment.target_revision,
+        version=version,
+        flavor=plan.flavor,
+        price=plan.price,
+        spec=spec.to_json(),
+        author=actor.name,
+    )
+
+
+def _announce(
+    deployment: Deployment,
+    *,
+    actor: Actor,
+    action: str,
+    reason: str,
+    message: str,
+    changes: dict[str, Any] | None = None,
+) -> None:
+    record_wish(deployment, actor=actor, reason=reason, message=message)
+    audit.record(
+        actor=actor, action=f"deployment.{action}", target=deployment.public_id, changes=changes or {}
+    )
+    reconcile_one.delay_on_commit(deployment.public_id)

@@ -1,0 +1,299 @@
+"""The REST documents of plans and deployments: what may be sent, and what is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db.models import Q
+from rest_framework import serializers
+
+from deployments.serving.models import Deployment, Event, Plan, Revision
+from deployments.serving.plans import ServingAsk, model_facts, quote_json
+from marketplace.accounts.models import Organization
+from marketplace.billing.money import quote
+from marketplace.catalog.models import ModelVersion
+from marketplace.hardware.models import Flavor, Region
+from marketplace.rest.serializers import StrictSerializer
+
+DEFAULT_CONTEXT_LENGTH = 2048
+"""Tokens; shorter where the model supports less."""
+DEFAULT_CONCURRENCY = 4
+
+NAME_VALIDATOR = RegexValidator(
+    r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?\Z",
+    "A name has 1 to 40 lower-case letters, digits and hyphens, starts with a letter and does not end with "
+    "a hyphen, for example 'support-bot'.",
+)
+
+
+def visible_versions(organization: Organization) -> Any:
+    """Published versions of public models and of the organization's own."""
+    return (
+        ModelVersion.objects.filter(published_at__isnull=False)
+        .filter(Q(model__owner=None, model__listed=True) | Q(model__owner=organization))
+        .select_related("model", "parent__model")
+    )
+
+
+def find_version(reference: str, *, organization: Organization) -> ModelVersion:
+    """The version that a customer names: `mdv_…`, or the newest of `mdl_…` or `publisher/model`."""
+    versions = visible_versions(organization)
+    publisher, _, slug = reference.partition("/")
+    version = (
+        versions.filter(
+            Q(public_id=reference) | Q(model__public_id=reference) | Q(model__publisher=publisher, model__slug=slug)
+        )
+        .order_by("-published_at")
+        .first()
+    )
+    if version is None:
+        raise serializers.ValidationError(
+            f"No published model is called {reference!r}. GET /api/v1/models/ lists what there is; write its id "
+            "(mdl_…), a version's id (mdv_…) or publisher/model."
+        )
+    return version
+
+
+class ModelReferenceField(serializers.CharField):
+    """A version by its id, or a model by id or `publisher/model`, whose newest version is meant."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return find_version(super().to_internal_value(data), organization=self.context["actor"].organization)
+
+
+class NamedRowField(serializers.SlugRelatedField[Any]):
+    """A row named by its slug. The message lists the slugs there are."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(slug_field="slug", **options)
+
+    def to_internal_value(self, data: Any) -> Any:
+        rows = self.get_queryset()
+        found = rows.filter(slug=data).first() if isinstance(data, str) and "\x00" not in data else None
+        if found is None:
+            names = ", ".join(rows.order_by("slug").values_list("slug", flat=True)[:20]) or "none"
+            raise serializers.ValidationError(f"{data!r} does not exist. There are: {names}.")
+        return found
+
+
+class ServingAskSerializer(StrictSerializer):
+    """What to serve, and where. Leave flavor and region out to be placed where it fits best."""
+
+    model = ModelReferenceField(help_text="Version id, model id, or publisher/model for its newest version.")
+    flavor = NamedRowField(
+        queryset=Flavor.objects.filter(enabled=True), required=False, allow_null=True, default=None
+    )
+    region = NamedRowField(queryset=Region.objects.all(), required=False, allow_null=True, default=None)
+    replicas = serializers.IntegerField(min_value=1, max_value=100, default=1)
+    context_length = serializers.IntegerField(
+        min_value=1, required=False, allow_null=True, default=None, help_text="Tokens of prompt and answer."
+    )
+    max_concurrency = serializers.IntegerField(
+        min_value=1, max_value=1024, default=DEFAULT_CONCURRENCY, help_text="Requests computed at once."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        facts = model_facts(attrs["model"])
+        longest = facts.context_length
+        if attrs.get("context_length") is None:
+            attrs["context_length"] = min(longest or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
+        if longest and attrs["context_length"] > longest:
+            raise serializers.ValidationError(
+                {"context_length": f"{attrs['model'].model.name} supports at most {longest} tokens."}
+            )
+        return attrs
+
+    def to_ask(self) -> ServingAsk:
+        values = self.validated_data
+        return ServingAsk(
+            version=values["model"],
+            **{name: values[name] for name in ("flavor", "region", "replicas", "context_length", "max_concurrency")},
+        )
+
+
+class DeploymentCreateSerializer(ServingAskSerializer):
+    """A name, and either an accepted plan or what to serve."""
+
+    name = serializers.CharField(validators=[NAME_VALIDATOR])
+    plan = serializers.CharField(required=False, help_text="Id of an accepted plan (pln_…).")
+    model = ModelReferenceField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        asked = set(self.initial_data) - {"name", "plan"}
+        if "plan" in attrs:
+            if asked:
+                raise serializers.ValidationError(
+                    {name: "The plan already says this; leave it out." for name in asked}
+                )
+            return attrs
+        if "model" not in attrs:
+            raise serializers.ValidationError({"model": "Name a model, or an accepted plan in 'plan'."})
+        return super().validate(attrs)
+
+
+class DeploymentChangeSerializer(ServingAskSerializer):
+    """What to change; what is left out stays."""
+
+    model = ModelReferenceField(required=False)
+    replicas = serializers.IntegerField(min_value=1, max_value=100, required=False)
+    max_concurrency = serializers.IntegerField(min_value=1, max_value=1024, required=False)
+    flavor = NamedRowField(queryset=Flavor.objects.filter(enabled=True), required=False)
+    region = None
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError(
+                "Say what to change: model, flavor, replicas, context_length or max_concurrency."
+            )
+        plan = self.context["deployment"].plan.spec
+        merged = {
+            "model": attrs.get("model") or find_version(plan["model"], organization=self.context["actor"].organization),
+            "flavor": attrs.get("flavor") or Flavor.objects.get(slug=plan["flavor"]),
+            "region": Region.objects.get(slug=plan["region"]),
+            "replicas": attrs.get("replicas", plan["replicas"]),
+            "context_length": attrs.get("context_length") or plan["context_length"],
+            "max_concurrency": attrs.get("max_concurrency", plan["max_concurrency"]),
+        }
+        return super().validate(merged)
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    passed = serializers.BooleanField()
+    message = serializers.CharField()
+    need = serializers.FloatField(allow_null=True)
+    available = serializers.FloatField(allow_null=True)
+    unit = serializers.CharField()
+    who = serializers.CharField(allow_null=True, help_text="Who can make it pass: customer, provider, upstream.")
+    remedy = serializers.CharField()
+    blocking = serializers.BooleanField()
+
+
+class QuoteSerializer(serializers.Serializer[Any]):
+    """Decimals as text. A month is 730 hours."""
+
+    currency = serializers.CharField()
+    per_second = serializers.CharField()
+    per_minute = serializers.CharField()
+    per_hour = serializers.CharField()
+    per_month = serializers.CharField()
+
+
+class MemorySerializer(serializers.Serializer[Any]):
+    """Bytes."""
+
+    weights = serializers.IntegerField()
+    kv_cache = serializers.IntegerField()
+    activations = serializers.IntegerField()
+    framework = serializers.IntegerField()
+    unknown = serializers.ListField(child=serializers.CharField())
+    expected = serializers.IntegerField()
+    low = serializers.IntegerField()
+    high = serializers.IntegerField()
+    available = serializers.IntegerField()
+
+
+class OfferSerializer(serializers.Serializer[Any]):
+    flavor = serializers.CharField()
+    region = serializers.CharField()
+    price = QuoteSerializer(allow_null=True, help_text="Of all replicas together.")
+    eta_seconds = serializers.FloatField(allow_null=True, help_text="Until the first answer; null = unknown.")
+    memory = MemorySerializer()
+
+
+class PlanSerializer(serializers.Serializer[Plan]):
+    id = serializers.CharField(source="public_id")
+    accepted = serializers.BooleanField(help_text="True: a deployment can be made from this plan.")
+    spec = serializers.DictField(help_text="The request with every default filled in.")
+    checks = CheckSerializer(many=True, source="answer.checks")
+    flavor = serializers.CharField(source="answer.flavor", default=None)
+    region = serializers.CharField(source="answer.region", default=None)
+    price = QuoteSerializer(source="answer.price", default=None)
+    eta_seconds = serializers.FloatField(source="answer.eta_seconds", default=None)
+    memory = MemorySerializer(source="answer.memory", default=None)
+    alternatives = OfferSerializer(many=True, source="answer.alternatives")
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+
+class ConditionSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    status = serializers.CharField()
+    reason = serializers.CharField()
+    message = serializers.CharField()
+    since = serializers.CharField()
+
+
+class EndpointSerializer(serializers.Serializer[Any]):
+    """How to call it with any OpenAI client."""
+
+    base_url = serializers.CharField()
+    model = serializers.CharField()
+
+
+class DeploymentSerializer(serializers.Serializer[Deployment]):
+    id = serializers.CharField(source="public_id")
+    name = serializers.CharField()
+    state = serializers.CharField()
+    desired_state = serializers.CharField()
+    model = serializers.CharField(source="plan.spec.model", default=None, help_text="Version id.")
+    flavor = serializers.CharField(source="flavor.slug")
+    region = serializers.CharField(source="cluster.region.slug")
+    replicas = serializers.IntegerField(source="desired_replicas")
+    ready_replicas = serializers.IntegerField()
+    target_revision = serializers.IntegerField()
+    serving_revision = serializers.IntegerField(allow_null=True)
+    generation = serializers.IntegerField()
+    observed_generation = serializers.IntegerField()
+    conditions = ConditionSerializer(many=True)
+    degradations = serializers.ListField(child=serializers.DictField())
+    price = serializers.SerializerMethodField()
+    endpoint = serializers.SerializerMethodField()
+    plan = serializers.CharField(source="plan.public_id", default=None)
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    stop_requested_at = serializers.DateTimeField(allow_null=True)
+    deleted_at = serializers.DateTimeField(allow_null=True)
+
+    def get_price(self, deployment: Deployment) -> QuoteSerializer:
+        price = quote(
+            per_second=deployment.price.per_second,
+            currency=deployment.price.currency,
+            replicas=deployment.desired_replicas,
+        )
+        return quote_json(price)  # type: ignore[return-value]  # the annotation is for the schema
+
+    def get_endpoint(self, deployment: Deployment) -> EndpointSerializer:
+        return {"base_url": f"{settings.GATEWAY_URL}/v1", "model": deployment.name}  # type: ignore[return-value]
+
+
+class RevisionSerializer(serializers.Serializer[Revision]):
+    number = serializers.IntegerField()
+    model = serializers.CharField(source="version.public_id")
+    flavor = serializers.CharField(source="flavor.slug")
+    image = serializers.CharField(source="spec.image")
+    environment = serializers.DictField(source="spec.environment")
+    author = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class EventSerializer(serializers.Serializer[Event]):
+    id = serializers.CharField(source="public_id")
+    at = serializers.DateTimeField()
+    source = serializers.CharField()
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    message = serializers.CharField()
+    data = serializers.DictField()
+
+
+class LogLineSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField()
+    text = serializers.CharField()
+
+
+class LogSerializer(serializers.Serializer[Any]):
+    items = LogLineSerializer(many=True)
+    next_after = serializers.IntegerField(help_text="Pass as `after` to continue.")

@@ -1,0 +1,96 @@
+"""Builds the self-contained specification that a revision stores, from catalog and hardware rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployments.serving.spec import Mount, Resources, ServingSpec
+from marketplace.catalog.models import ModelVersion, Recipe
+from marketplace.hardware.models import Flavor, NodePool
+from runtimes.contract import ServingEnvironment, Task
+
+MODEL_DIR = "/model"
+ADAPTER_DIR = "/adapter"
+GRACE_SECONDS = 30
+"""From SIGTERM to SIGKILL: the runtime's drain and a few seconds to stop."""
+
+
+def weights_of(version: ModelVersion) -> ModelVersion:
+    """The version whose files hold the base weights: itself, or an adapter's parent."""
+    return version.parent if version.is_adapter and version.parent is not None else version
+
+
+def digests_of(version: ModelVersion) -> dict[str, str]:
+    """Relative path -> sha256 of each of the version's files."""
+    return {file["path"]: file["sha256"] for file in version.files}
+
+
+def weights_mounts(version: ModelVersion) -> tuple[Mount, ...]:
+    """Where the container finds the version's files, read-only."""
+    base = Mount(sub_path=weights_of(version).storage_path, mount_path=MODEL_DIR)
+    if not version.is_adapter:
+        return (base,)
+    return (base, Mount(sub_path=version.storage_path, mount_path=ADAPTER_DIR))
+
+
+def pod_resources(flavor: Flavor, pool: NodePool) -> Resources:
+    """A pod takes the whole flavor and may land on the pool's nodes."""
+    return Resources(
+        cpu_millicores=int(flavor.vcpus * 1000),
+        memory_bytes=flavor.memory_bytes,
+        accelerator_resource=flavor.accelerator.resource_name,
+        accelerator_count=flavor.accelerator_count if flavor.accelerator.resource_name else 0,
+        node_selector=dict(pool.node_selector),
+        tolerations=tuple(_tolerate(taint) for taint in pool.taints),
+    )
+
+
+def _tolerate(taint: dict[str, str]) -> dict[str, str]:
+    toleration = {"key": taint["key"], "operator": "Exists", "effect": taint["effect"]}
+    if taint.get("value"):
+        toleration |= {"operator": "Equal", "value": taint["value"]}
+    return toleration
+
+
+def serving_spec(
+    *,
+    resource: str,
+    organization: str,
+    revision: int,
+    name: str,
+    version: ModelVersion,
+    recipe: Recipe,
+    flavor: Flavor,
+    pool: NodePool,
+    context_length: int,
+    max_concurrency: int,
+) -> ServingSpec:
+    """The specification of one revision of a deployment called `name`."""
+    weights = weights_of(version)
+    values: dict[str, Any] = {
+        "task": Task(version.model.task),
+        "model_dir": MODEL_DIR,
+        "model_name": name,
+        "model_revision": version.revision,
+        "digests": digests_of(weights),
+        "adapter_dir": ADAPTER_DIR if version.is_adapter else "",
+        "adapter_digests": digests_of(version) if version.is_adapter else {},
+        "dtype": recipe.precision,
+        "context_length": context_length,
+        "max_concurrency": max_concurrency,
+        "drain_seconds": GRACE_SECONDS - 5.0,
+        **recipe.options,
+    }
+    environment = ServingEnvironment(**values).to_environment()
+    # The pod's own address is known when it runs; the manifest fills it in.
+    del environment["RUNTIME_HOST"]
+    return ServingSpec(
+        resource=resource,
+        organization=organization,
+        revision=revision,
+        image=recipe.image,
+        environment=environment,
+        mounts=weights_mounts(version),
+        resources=pod_resources(flavor, pool),
+        grace_seconds=GRACE_SECONDS,
+    )
