@@ -1,4 +1,4 @@
-"""The REST API as the demo's steps use it: JSON in and out, problems as exceptions, waiting with a deadline."""
+"""The REST API as the demo uses it: JSON in and out, problems as exceptions, waiting with a deadline."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class RestClient:
     def _answer(response: httpx.Response) -> Any:
         if response.status_code >= 400:
             problem = response.text[:2000]
-            raise DemoFailed(f"{response.request.method} {response.request.url}: {response.status_code} {problem}")
+            raise DemoFailed(
+                f"{response.request.method} {response.request.url}: {response.status_code} {problem}"
+            )
         return response.json() if response.content else None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from openai import OpenAI
 
 from deployments.demo.client import DemoFailed, RestClient
+from deployments.demo.usage import usage_table
 
 CHAT_MODEL = "huggingfacetb/smollm2-135m-instruct"
 EMBEDDING_MODEL = "sentence-transformers/all-minilm-l6-v2"
@@ -139,7 +140,8 @@ def upload_dataset(story: Story) -> str:
     story.validation = story.rest.upload(
         "datasets/", name="demo-support-held-out", content=demo_file("validation.jsonl").encode()
     )
-    return f"{story.dataset['report']['examples']} examples accepted, {story.validation['report']['examples']} held out"
+    examples, held_out = (item["report"]["examples"] for item in (story.dataset, story.validation))
+    return f"{examples} examples accepted, {held_out} held out"
 
 
 def fine_tune(story: Story) -> str:
@@ -176,7 +178,10 @@ def fine_tune(story: Story) -> str:
     before, after = progress["validation_loss_before"], progress["validation_loss_after"]
     if after > 0.8 * before:
         raise DemoFailed(f"held-out loss only went from {before:.3f} to {after:.3f}")
-    return f"held-out loss {before:.3f} → {after:.3f} in {progress['total_steps']} steps, {progress['trained_tokens']} tokens"
+    return (
+        f"held-out loss {before:.3f} → {after:.3f} "
+        f"in {progress['total_steps']} steps, {progress['trained_tokens']} tokens"
+    )
 
 
 def deploy_tuned(story: Story) -> str:
@@ -222,6 +227,15 @@ def delete_everything(story: Story) -> str:
     for dataset in (story.dataset, story.validation):
         story.rest.delete(f"datasets/{dataset['id']}/")
     return f"{len(story.deployments)} deployments deleted once nothing of them was observed"
+
+
+def bill(story: Story) -> str:
+    usage = story.rest.get("usage/")
+    for line in usage_table(usage):
+        story.say(line)
+    if not any(float(line["seconds"]) > 0 for line in usage["lines"]):
+        raise DemoFailed(f"nothing was billed: {usage}")
+    return ", ".join(f"{total['amount']} {total['currency']}" for total in usage["totals"]) + " in all"
 
 
 def _ask(story: Story, model: str, question: str) -> str:

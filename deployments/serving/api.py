@@ -69,7 +69,7 @@ class PlanViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organization
         return Response(PlanSerializer(plan).data, status=status.HTTP_201_CREATED)
 
 
-class DeploymentFilter(django_filters.FilterSet):
+class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has no type hints
     state = django_filters.MultipleChoiceFilter(choices=DeploymentState.choices)
     name = django_filters.CharFilter()
     flavor = django_filters.CharFilter(field_name="flavor__slug")
@@ -77,7 +77,7 @@ class DeploymentFilter(django_filters.FilterSet):
 
 
 class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
-    """Models served for the organization. Lists leave deleted ones out; ask for `state=deleted` to see them."""
+    """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor", "cluster__region", "price")
     serializer_class = DeploymentSerializer
@@ -91,7 +91,9 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
 
     def get_queryset(self) -> QuerySet[Any]:
         rows = super().get_queryset()
-        if self.action == "list" and DeploymentState.DELETED not in self.request.query_params.getlist("state"):
+        if self.action == "list" and DeploymentState.DELETED not in self.request.query_params.getlist(
+            "state"
+        ):
             return rows.filter(deleted_at__isnull=True)
         return rows
 
@@ -139,17 +141,13 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, public_id: str) -> Response:
         with refusals_as_problems():
-            return self._answer(
-                lifecycle.pause_deployment(actor=self.actor, deployment=self.get_object())
-            )
+            return self._answer(lifecycle.pause_deployment(actor=self.actor, deployment=self.get_object()))
 
     @extend_schema(request=None, responses=DeploymentSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, public_id: str) -> Response:
         with refusals_as_problems():
-            return self._answer(
-                lifecycle.resume_deployment(actor=self.actor, deployment=self.get_object())
-            )
+            return self._answer(lifecycle.resume_deployment(actor=self.actor, deployment=self.get_object()))
 
     @extend_schema(responses=EventSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None)

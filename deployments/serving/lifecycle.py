@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,17 +17,31 @@ from django.utils import timezone
 from deployments.reconcile.tasks import reconcile_one
 from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
+from deployments.serving.holdings import held_units, quota_units
 from deployments.serving.models import Deployment, DesiredState, Plan, Revision
 from deployments.serving.plans import pool_of
 from deployments.serving.specs import serving_spec
 from marketplace.accounts import audit
 from marketplace.accounts.actors import Actor
-from marketplace.catalog.models import ModelVersion
+from marketplace.billing.models import Price, Quota
+from marketplace.catalog.models import ModelVersion, Recipe
+from marketplace.hardware.models import NodePool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What an accepted plan settled."""
+
+    version: ModelVersion
+    recipe: Recipe
+    pool: NodePool
+    price: Price
+    spec: dict[str, Any]
 
 
 def create_deployment(*, actor: Actor, plan: Plan, name: str) -> Deployment:
     """Wishes for a deployment as planned. Raises WishRefused when the plan or the name cannot be used."""
-    version = _usable_version(plan)
+    accepted = _accept(plan)
     try:
         with transaction.atomic():
             deployment = Deployment.objects.create(
@@ -34,19 +49,20 @@ def create_deployment(*, actor: Actor, plan: Plan, name: str) -> Deployment:
                 name=name,
                 created_by=actor.name,
                 plan=plan,
-                recipe=plan.recipe,
-                flavor=plan.flavor,
-                cluster=plan.cluster,
-                price=plan.price,
-                desired_replicas=plan.spec["replicas"],
+                recipe=accepted.recipe,
+                flavor=accepted.pool.flavor,
+                cluster=accepted.pool.cluster,
+                price=accepted.price,
+                desired_replicas=accepted.spec["replicas"],
             )
-            _add_revision(deployment, actor=actor, plan=plan, version=version)
+            _add_revision(deployment, actor=actor, accepted=accepted)
             _announce(
                 deployment,
                 actor=actor,
                 action="create",
                 reason="Created",
-                message=f"{version.model.name} asked for on {plan.flavor}, {plan.spec['replicas']} replica(s).",
+                message=f"Asked for {accepted.version.model.name} on {accepted.pool.flavor.name}, "
+                f"{accepted.spec['replicas']} replica(s).",
                 changes={"plan": [None, plan.public_id]},
             )
     except IntegrityError as error:
@@ -62,31 +78,35 @@ def create_deployment(*, actor: Actor, plan: Plan, name: str) -> Deployment:
 
 def update_deployment(*, actor: Actor, deployment: Deployment, plan: Plan) -> Deployment:
     """Wishes for what the plan says instead: a new revision, or only another number of replicas."""
-    version = _usable_version(plan)
+    accepted = _accept(plan)
     with _wishing(deployment) as row:
-        if plan.cluster != row.cluster:
+        if accepted.pool.cluster != row.cluster:
             raise WishRefused(
-                f"This deployment runs in {row.cluster.region}; it cannot move to {plan.spec['region']}. "
+                f"This deployment runs in {row.cluster.region}; it cannot move to {accepted.spec['region']}. "
                 "Create another deployment there.",
                 type="region-fixed",
                 field="region",
             )
         before = row.plan.spec if row.plan else {}
-        changes = {key: [before.get(key), value] for key, value in plan.spec.items() if before.get(key) != value}
+        changes = {
+            key: [before.get(key), value] for key, value in plan.spec.items() if before.get(key) != value
+        }
         if not changes:
             return row
         row.plan = plan
         row.desired_replicas = plan.spec["replicas"]
         if changes.keys() - {"replicas"}:
-            row.recipe, row.flavor, row.price = plan.recipe, plan.flavor, plan.price  # type: ignore[assignment]
+            row.recipe, row.flavor, row.price = accepted.recipe, accepted.pool.flavor, accepted.price
             row.target_revision += 1
-            _add_revision(row, actor=actor, plan=plan, version=version)
+            _add_revision(row, actor=actor, accepted=accepted)
         _announce(
             row,
             actor=actor,
             action="update",
             reason="Changed",
-            message="Asked to change " + ", ".join(f"{key} to {new}" for key, (_, new) in changes.items()) + ".",
+            message="Asked to change "
+            + ", ".join(f"{key} to {new}" for key, (_, new) in changes.items())
+            + ".",
             changes=changes,
         )
     return row
@@ -108,6 +128,7 @@ def resume_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
     with _wishing(deployment) as row:
         if row.desired_state == DesiredState.RUNNING:
             return row
+        _check_quota(row)
         row.desired_state = DesiredState.RUNNING
         row.stop_requested_at = None
         _announce(row, actor=actor, action="resume", reason="ResumeRequested", message="Asked to resume.")
@@ -136,14 +157,14 @@ def _wishing(deployment: Deployment, *, deleted_too: bool = False) -> Iterator[D
         yield row
         if _wish_of(row) != before:
             row.generation += 1
-            row.save(update_fields=[*WISH_COLUMNS, "generation"])
+            row.save(update_fields=[*(column.removesuffix("_id") for column in WISH_COLUMNS), "generation"])
 
 
 WISH_COLUMNS = (
-    "plan",
-    "recipe",
-    "flavor",
-    "price",
+    "plan_id",
+    "recipe_id",
+    "flavor_id",
+    "price_id",
     "desired_state",
     "desired_replicas",
     "target_revision",
@@ -152,11 +173,30 @@ WISH_COLUMNS = (
 
 
 def _wish_of(row: Deployment) -> list[Any]:
-    return [getattr(row, row._meta.get_field(column).attname) for column in WISH_COLUMNS]
+    return [getattr(row, column) for column in WISH_COLUMNS]
 
 
-def _usable_version(plan: Plan) -> ModelVersion:
-    if not plan.accepted or plan.flavor is None:
+def _check_quota(row: Deployment) -> None:
+    """A paused deployment gave its share of the quota back; it must be free again."""
+    family = row.flavor.accelerator.family
+    quota = Quota.objects.filter(organization=row.organization, accelerator_family=family).first()
+    if quota is None:
+        return
+    held = held_units(organization=row.organization, family=family, besides=row)
+    need = quota_units(row.flavor) * row.desired_replicas
+    if held + need > quota.limit:
+        raise WishRefused(
+            f"Resuming needs {need} of your quota of {quota.limit} for {family}; {held} are held. Pause or "
+            "delete another deployment, or ask the provider for a higher quota.",
+            type="quota-exceeded",
+            need=need,
+            held=held,
+            limit=quota.limit,
+        )
+
+
+def _accept(plan: Plan) -> Accepted:
+    if not plan.accepted or plan.recipe is None or plan.price is None:
         raise WishRefused(
             "This plan was not accepted; its checks say why.",
             type="plan-not-accepted",
@@ -165,29 +205,35 @@ def _usable_version(plan: Plan) -> ModelVersion:
         )
     if plan.expires_at <= timezone.now():
         raise WishRefused("This plan has expired; make a new one.", type="plan-expired", field="plan")
-    return ModelVersion.objects.select_related("model", "parent").get(public_id=plan.spec["model"])
+    versions = ModelVersion.objects.select_related("model", "parent")
+    return Accepted(
+        version=versions.get(public_id=plan.spec["model"]),
+        recipe=plan.recipe,
+        pool=pool_of(plan),
+        price=plan.price,
+        spec=plan.spec,
+    )
 
 
-def _add_revision(deployment: Deployment, *, actor: Actor, plan: Plan, version: ModelVersion) -> Revision:
-    assert plan.recipe and plan.flavor and plan.price
+def _add_revision(deployment: Deployment, *, actor: Actor, accepted: Accepted) -> Revision:
     spec = serving_spec(
         resource=deployment.public_id,
         organization=deployment.organization.public_id,
         revision=deployment.target_revision,
         name=deployment.name,
-        version=version,
-        recipe=plan.recipe,
-        flavor=plan.flavor,
-        pool=pool_of(plan),
-        context_length=plan.spec["context_length"],
-        max_concurrency=plan.spec["max_concurrency"],
+        version=accepted.version,
+        recipe=accepted.recipe,
+        flavor=accepted.pool.flavor,
+        pool=accepted.pool,
+        context_length=accepted.spec["context_length"],
+        max_concurrency=accepted.spec["max_concurrency"],
     )
     return Revision.objects.create(
         deployment=deployment,
         number=deployment.target_revision,
-        version=version,
-        flavor=plan.flavor,
-        price=plan.price,
+        version=accepted.version,
+        flavor=accepted.pool.flavor,
+        price=accepted.price,
         spec=spec.to_json(),
         author=actor.name,
     )

@@ -1,7 +1,8 @@
 """Answers "may I have this, and what does it cost?" before anything is committed.
 
-Gathers what planning needs from the catalog, the price book, quotas and what clusters last said, lets the pure modules
-of `deployments.planning` decide, and keeps the answer as a Plan row that a deployment can be made from.
+Gathers what planning needs from the catalog, the price book, quotas and what clusters last said, lets the
+pure modules of `deployments.planning` decide, and keeps the answer as a Plan row that a deployment can be
+made from.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def pool_of(plan: Plan) -> NodePool:
 def _find_places(
     ask: ServingAsk, *, organization: Organization
 ) -> tuple[dict[tuple[str, str], Place], Check]:
-    """Node pools that have a recipe for the version, and a check that tells how many were left by each step."""
+    """Node pools with a recipe for the version, and a check that tells how many each step left."""
     recipes = {
         recipe.accelerator_family: recipe
         for recipe in ask.version.recipes.exclude(engine=TUNING_ENGINE).order_by("-pk")
@@ -261,7 +262,7 @@ def model_facts(version: ModelVersion) -> ModelFacts:
 
 
 def start_seconds(recipe: Recipe) -> float | None:
-    """How long a start of this recipe takes: the median of its newest real starts, else what staff measured."""
+    """How long a start of this recipe takes: the median of its newest starts, else what staff measured."""
     resources = Deployment.objects.filter(recipe=recipe).order_by("-pk").values("public_id")
     starts = Replica.objects.filter(resource__in=resources, ready_at__isnull=False, restarts=0)
     newest = starts.order_by("-created_at").values_list("created_at", "ready_at")[:STARTS_REMEMBERED]

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from rest_framework import serializers
 
 from deployments.serving.models import Deployment, Event, Plan, Revision
@@ -28,7 +28,7 @@ NAME_VALIDATOR = RegexValidator(
 )
 
 
-def visible_versions(organization: Organization) -> Any:
+def visible_versions(organization: Organization) -> QuerySet[ModelVersion]:
     """Published versions of public models and of the organization's own."""
     return (
         ModelVersion.objects.filter(published_at__isnull=False)
@@ -43,15 +43,17 @@ def find_version(reference: str, *, organization: Organization) -> ModelVersion:
     publisher, _, slug = reference.partition("/")
     version = (
         versions.filter(
-            Q(public_id=reference) | Q(model__public_id=reference) | Q(model__publisher=publisher, model__slug=slug)
+            Q(public_id=reference)
+            | Q(model__public_id=reference)
+            | Q(model__publisher=publisher, model__slug=slug)
         )
         .order_by("-published_at")
         .first()
     )
     if version is None:
         raise serializers.ValidationError(
-            f"No published model is called {reference!r}. GET /api/v1/models/ lists what there is; write its id "
-            "(mdl_…), a version's id (mdv_…) or publisher/model."
+            f"No published model is called {reference!r}. GET /api/v1/models/ lists what there is; write "
+            "a model's id (mdl_…), a version's id (mdv_…) or publisher/model."
         )
     return version
 
@@ -71,6 +73,7 @@ class NamedRowField(serializers.SlugRelatedField[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         rows = self.get_queryset()
+        assert rows is not None  # every use declares it
         found = rows.filter(slug=data).first() if isinstance(data, str) and "\x00" not in data else None
         if found is None:
             names = ", ".join(rows.order_by("slug").values_list("slug", flat=True)[:20]) or "none"
@@ -109,7 +112,10 @@ class ServingAskSerializer(StrictSerializer):
         values = self.validated_data
         return ServingAsk(
             version=values["model"],
-            **{name: values[name] for name in ("flavor", "region", "replicas", "context_length", "max_concurrency")},
+            **{
+                name: values[name]
+                for name in ("flavor", "region", "replicas", "context_length", "max_concurrency")
+            },
         )
 
 
@@ -125,7 +131,7 @@ class DeploymentCreateSerializer(ServingAskSerializer):
         if "plan" in attrs:
             if asked:
                 raise serializers.ValidationError(
-                    {name: "The plan already says this; leave it out." for name in asked}
+                    dict.fromkeys(asked, "The plan already says this; leave it out.")
                 )
             return attrs
         if "model" not in attrs:
@@ -140,7 +146,7 @@ class DeploymentChangeSerializer(ServingAskSerializer):
     replicas = serializers.IntegerField(min_value=1, max_value=100, required=False)
     max_concurrency = serializers.IntegerField(min_value=1, max_value=1024, required=False)
     flavor = NamedRowField(queryset=Flavor.objects.filter(enabled=True), required=False)
-    region = None
+    region = NamedRowField(queryset=Region.objects.all(), required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
@@ -149,9 +155,10 @@ class DeploymentChangeSerializer(ServingAskSerializer):
             )
         plan = self.context["deployment"].plan.spec
         merged = {
-            "model": attrs.get("model") or find_version(plan["model"], organization=self.context["actor"].organization),
+            "model": attrs.get("model")
+            or find_version(plan["model"], organization=self.context["actor"].organization),
             "flavor": attrs.get("flavor") or Flavor.objects.get(slug=plan["flavor"]),
-            "region": Region.objects.get(slug=plan["region"]),
+            "region": attrs.get("region") or Region.objects.get(slug=plan["region"]),
             "replicas": attrs.get("replicas", plan["replicas"]),
             "context_length": attrs.get("context_length") or plan["context_length"],
             "max_concurrency": attrs.get("max_concurrency", plan["max_concurrency"]),
@@ -166,7 +173,9 @@ class CheckSerializer(serializers.Serializer[Any]):
     need = serializers.FloatField(allow_null=True)
     available = serializers.FloatField(allow_null=True)
     unit = serializers.CharField()
-    who = serializers.CharField(allow_null=True, help_text="Who can make it pass: customer, provider, upstream.")
+    who = serializers.CharField(
+        allow_null=True, help_text="Who can make it pass: customer, provider, upstream."
+    )
     remedy = serializers.CharField()
     blocking = serializers.BooleanField()
 
@@ -282,11 +291,11 @@ class RevisionSerializer(serializers.Serializer[Revision]):
 class EventSerializer(serializers.Serializer[Event]):
     id = serializers.CharField(source="public_id")
     at = serializers.DateTimeField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # REST framework takes it for a field
     actor = serializers.CharField()
     reason = serializers.CharField()
     message = serializers.CharField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # REST framework takes it for a field
 
 
 class LogLineSerializer(serializers.Serializer[Any]):

@@ -52,6 +52,9 @@ class Workload(models.Model):
     class Meta:
         abstract = True
 
+    # Each kind declares its own prefix.
+    public_id: models.CharField[str, str]
+
     @property
     def wished_replicas(self) -> int:
         """Pods that the customer wants to run now."""
