@@ -1,4 +1,4 @@
-"""What staff see of deployments: everything, and nothing to change. Wishes come through REST and the portal."""
+"""What staff see of deployments: everything, nothing to change. Wishes come through REST and the portal."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
@@ -18,6 +19,9 @@ from marketplace.embedded.paths import Home
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 env = environ.FileAwareEnv()
+
+# Lets `admin.ModelAdmin[Deployment]` and the like be written without quotes.
+django_stubs_ext.monkeypatch()
 
 
 def env_bool(name: str, *, default: bool) -> bool:
