@@ -24,7 +24,7 @@ class Accelerator(models.Model):
     vendor = models.CharField(max_length=40)
     family = models.CharField(max_length=8, choices=AcceleratorFamily.choices)
     memory_bytes = models.BigIntegerField()  # of one device; of the host for a CPU: 0
-    peak_tflops = models.JSONField(default=dict)  # dense, by precision: {"bfloat16": 989.0}
+    peak_tflops = models.JSONField(default=dict, blank=True)  # dense, by precision: {"bfloat16": 989.0}
     bandwidth_bytes_per_second = models.BigIntegerField(null=True, blank=True)
     cores = models.PositiveIntegerField(null=True, blank=True)
     resource_name = models.CharField(max_length=80, blank=True)  # Kubernetes': nvidia.com/gpu; empty = CPU

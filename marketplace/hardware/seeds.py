@@ -1,0 +1,89 @@
+"""Makes accelerators, flavors, regions and the local cluster from the data files of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import psutil
+
+from marketplace.hardware.models import Accelerator, Cluster, Flavor, NodePool, Region
+from marketplace.seeds import SeedCount, create_missing, find, read_data
+
+GB = 10**9
+GIB = 2**30
+
+
+def seed_hardware(*, update: bool = False) -> dict[str, SeedCount]:
+    """Counts by table."""
+    counts = {}
+    counts["accelerators"] = create_missing(
+        Accelerator,
+        map(accelerator_values, read_data("hardware", "accelerators")["accelerator"]),
+        update=update,
+    )
+    accelerators = {row.slug: row for row in Accelerator.objects.all()}
+    counts["flavors"] = create_missing(
+        Flavor,
+        [flavor_values(row, accelerators) for row in read_data("hardware", "flavors")["flavor"]],
+        update=update,
+    )
+    places = read_data("hardware", "places")
+    counts["regions"] = create_missing(Region, places["region"], update=update)
+    regions = {row.slug: row for row in Region.objects.all()}
+    counts["clusters"] = create_missing(
+        Cluster,
+        [
+            {**row, "region": find(regions, slug=row["region"], of=f"Cluster {row['slug']}")}
+            for row in places["cluster"]
+        ],
+        update=update,
+    )
+    clusters = {row.slug: row for row in Cluster.objects.all()}
+    flavors = {row.slug: row for row in Flavor.objects.all()}
+    counts["node pools"] = create_missing(
+        NodePool,
+        [node_pool_values(row, clusters, flavors) for row in places["node_pool"]],
+        key=("cluster", "flavor"),
+        update=update,
+    )
+    return counts
+
+
+def accelerator_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: value for name, value in row.items() if name not in ("memory_gb", "bandwidth_gb")}
+    values["memory_bytes"] = round(row["memory_gb"] * GB)
+    if "bandwidth_gb" in row:
+        values["bandwidth_bytes_per_second"] = round(row["bandwidth_gb"] * GB)
+    return values
+
+
+def flavor_values(row: Mapping[str, Any], accelerators: Mapping[str, Accelerator]) -> dict[str, Any]:
+    values = {name: value for name, value in row.items() if name != "memory_gib"}
+    values["memory_bytes"] = round(row["memory_gib"] * GIB)
+    values["vcpus"] = Decimal(str(row["vcpus"]))
+    values["accelerator"] = find(accelerators, slug=row["accelerator"], of=f"Flavor {row['slug']}")
+    return values
+
+
+def node_pool_values(
+    row: Mapping[str, Any], clusters: Mapping[str, Cluster], flavors: Mapping[str, Flavor]
+) -> dict[str, Any]:
+    """A pool with a fixed `capacity`, or with one computed from this machine's memory."""
+    values = {name: value for name, value in row.items() if name not in ("reserve_gib", "at_least")}
+    values["cluster"] = find(clusters, slug=row["cluster"], of="A node pool")
+    values["flavor"] = find(flavors, slug=row["flavor"], of=f"The node pool of {row['cluster']}")
+    if "capacity" not in row:
+        values["capacity"] = machine_capacity(
+            total_bytes=psutil.virtual_memory().total,
+            reserve_bytes=round(row["reserve_gib"] * GIB),
+            workload_bytes=values["flavor"].memory_bytes,
+            at_least=row["at_least"],
+        )
+    return values
+
+
+def machine_capacity(*, total_bytes: int, reserve_bytes: int, workload_bytes: int, at_least: int) -> int:
+    """How many workloads of `workload_bytes` fit beside the reserve."""
+    return max(at_least, (total_bytes - reserve_bytes) // workload_bytes)

@@ -1,0 +1,84 @@
+"""Reads the data files that ship with the marketplace, and makes the rows that are missing.
+
+A row that exists is left alone, so that what staff changed stays changed; `update=True` takes the file's
+values again. The second run costs one query a table.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+class SeedError(ValueError):
+    """A data file has a row that cannot be used. The message names the row and what is wrong."""
+
+
+@dataclass(frozen=True)
+class SeedCount:
+    """What one table's seeding did."""
+
+    created: int = 0
+    updated: int = 0
+    kept: int = 0
+
+    def __add__(self, other: SeedCount) -> SeedCount:
+        return SeedCount(self.created + other.created, self.updated + other.updated, self.kept + other.kept)
+
+
+def read_data(subject: str, name: str) -> dict[str, Any]:
+    """The data file `marketplace/<subject>/data/<name>.toml`."""
+    with (PACKAGE / subject / "data" / f"{name}.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def create_missing(
+    model: type[models.Model],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    key: tuple[str, ...] = ("slug",),
+    update: bool = False,
+) -> SeedCount:
+    """Makes the rows whose `key` columns no row has yet. Raises SeedError for a row the model refuses."""
+    manager = model._default_manager
+    existing = {tuple(getattr(row, column) for column in key): row for row in manager.all()}
+    created = updated = kept = 0
+    for values in rows:
+        row = existing.get(tuple(values[column] for column in key))
+        if row is None:
+            _save(model(**values))
+            created += 1
+            continue
+        changed = update and [column for column, value in values.items() if getattr(row, column) != value]
+        if changed:
+            for column in changed:
+                setattr(row, column, values[column])
+            _save(row)
+            updated += 1
+        else:
+            kept += 1
+    return SeedCount(created, updated, kept)
+
+
+def _save(row: models.Model) -> None:
+    try:
+        row.full_clean(validate_unique=False)
+    except ValidationError as error:
+        raise SeedError(f"{row._meta.label} {row}: {error.message_dict}") from error
+    row.save()
+
+
+def find(rows: Mapping[str, Any], *, slug: str, of: str) -> Any:
+    """The row that a data file refers to by slug. Raises SeedError when there is none."""
+    try:
+        return rows[slug]
+    except KeyError:
+        raise SeedError(f"{of} refers to {slug!r}, which no data file has") from None
