@@ -1,0 +1,43 @@
+"""Makes the first price book from `data/prices.toml`. Staff edit it afterwards; seeding changes no price."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from marketplace.billing.models import Price
+from marketplace.billing.money import SECONDS_PER_HOUR
+from marketplace.billing.prices import set_price
+from marketplace.hardware.models import Flavor, Region
+from marketplace.seeds import SeedCount, find, read_data
+
+PRICE_STEP = Decimal("0.000000001")
+"""What the price column resolves, per second."""
+
+
+def seed_prices() -> SeedCount:
+    """A price for each flavor and region of the file that has never had a public one."""
+    book = read_data("billing", "prices")
+    flavors = {row.slug: row for row in Flavor.objects.all()}
+    regions = {row.slug: row for row in Region.objects.all()}
+    priced = set(Price.objects.filter(organization=None).values_list("flavor__slug", "region__slug"))
+    created = kept = 0
+    for row in book["price"]:
+        for region in row["regions"]:
+            if (row["flavor"], region) in priced:
+                kept += 1
+                continue
+            set_price(
+                flavor=find(flavors, slug=row["flavor"], of="A price"),
+                region=find(regions, slug=region, of=f"The price of {row['flavor']}"),
+                per_second=per_second(Decimal(row["per_hour"])),
+                currency=book["currency"],
+                since=book["valid_from"],
+                source=f"{row['source']}; read {book['source_date']:%Y-%m-%d}",
+            )
+            created += 1
+    return SeedCount(created=created, kept=kept)
+
+
+def per_second(per_hour: Decimal) -> Decimal:
+    """The price of a second, as exact as its column: an hour is off by at most 0.0000018."""
+    return (per_hour / SECONDS_PER_HOUR).quantize(PRICE_STEP, rounding=ROUND_HALF_EVEN)
