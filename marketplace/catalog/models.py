@@ -27,7 +27,10 @@ class TaskChoices(models.TextChoices):
 
 
 class License(models.Model):
-    slug = models.SlugField(max_length=60, unique=True)  # SPDX id in lower case where there is one
+    # The SPDX id in lower case where there is one, else the hub's.
+    slug = models.CharField(
+        max_length=60, unique=True, validators=[RegexValidator(r"^[a-z0-9][a-z0-9.+-]*\Z")]
+    )
     name = models.CharField(max_length=120)
     url = models.URLField(blank=True)
     commercial_use = models.BooleanField(default=True)
@@ -52,6 +55,9 @@ class Model(models.Model):
     gated = models.BooleanField(default=False)  # the hub asks for accepted terms before it hands out weights
     description = models.TextField(blank=True)
     source = models.CharField(max_length=200, blank=True)  # "hub:owner/name" or "folder:name"
+    # As the maker publishes them, for an entry that has no version yet: {"parameters", "precision",
+    # "context_length"}. A version's own columns, read from its files, take precedence.
+    facts = models.JSONField(default=dict, blank=True)
     listed = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
