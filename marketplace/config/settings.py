@@ -202,6 +202,10 @@ MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=1_000_000)
 """Largest body of an API request that is not an upload."""
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=50_000_000)
 """Largest dataset upload."""
+GATEWAY_MAX_BODY_BYTES = env.int("GATEWAY_MAX_BODY_BYTES", default=26_214_400)
+"""Largest call of a model through the gateway."""
+GATEWAY_MAX_CALLS = env.int("GATEWAY_MAX_CALLS", default=1000)
+"""Calls in progress in one gateway process; more are answered 503 with Retry-After."""
 UPLOAD_PATHS = ("/api/v1/datasets/",)
 """Where bodies may be as large as an upload."""
 
