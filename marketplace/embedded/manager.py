@@ -136,7 +136,7 @@ class Manager:
 def prepare_home(home: Home) -> None:
     """Makes the folders and the secret key of a home; repeating it changes nothing."""
     home.root.mkdir(parents=True, exist_ok=True)
-    for folder in (home.logs, home.storage, home.cluster, home.beat, Path(settings.STATIC_ROOT)):
+    for folder in (home.logs, home.storage, home.cluster, home.beat):
         make_private_folder(folder)
     Path(settings.STORAGE_ROOT).mkdir(parents=True, exist_ok=True)
     if not home.secret_key.exists():
