@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.config.settings")
     django.setup()
     config.pluginmanager.import_plugin("tests.people")  # its fixtures; imports models, hence after setup
+    config.pluginmanager.import_plugin("tests.market")
 
 
 def _start_services(config: pytest.Config) -> None:

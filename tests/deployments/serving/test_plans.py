@@ -1,0 +1,155 @@
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.core.cache import cache
+from django.utils import timezone
+
+from deployments.serving.models import Plan, Replica
+from marketplace.billing.models import Quota
+from marketplace.catalog.models import Model, ModelVersion
+from tests.market import Market, say_nodes
+from tests.people import Person
+
+PLANS = "/api/v1/plans/"
+ASK = {"model": "tests/chatter", "flavor": "test-small"}
+
+
+def plan(person: Person, **changes: Any) -> dict[str, Any]:
+    response = person.api.post(PLANS, {**ASK, **changes})
+    assert response.status_code == 201, response.json()
+    document: dict[str, Any] = response.json()
+    return document
+
+
+def failed(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in document["checks"] if not check["passed"]}
+
+
+def test_a_plan_tells_fit_price_and_start_before_anything_is_committed(alice: Person, market: Market) -> None:
+    document = plan(alice)
+    assert document["accepted"]
+    assert document["spec"] == {
+        "model": market.version.public_id,
+        "flavor": "test-small",
+        "region": "test",
+        "replicas": 1,
+        "context_length": 2048,
+        "max_concurrency": 4,
+    }
+    assert Decimal(document["price"]["per_minute"]) == Decimal("0.0006")
+    assert document["price"]["currency"] == "EUR"
+    assert document["eta_seconds"] == 10.0
+    assert document["memory"]["expected"] <= document["memory"]["available"] == 4 * 2**30
+    assert [check["name"] for check in document["checks"]] == [
+        "weights",
+        "placement",
+        "memory",
+        "price",
+        "quota",
+        "capacity",
+    ]
+
+
+def test_two_replicas_cost_twice_as_much(alice: Person, market: Market) -> None:
+    assert Decimal(plan(alice, replicas=2)["price"]["per_minute"]) == Decimal("0.0012")
+
+
+def test_what_does_not_fit_is_refused_in_numbers(alice: Person, market: Market) -> None:
+    document = plan(alice, context_length=8192, max_concurrency=64)
+    memory = failed(document)["memory"]
+    assert not document["accepted"]
+    assert memory["need"] > memory["available"] == 4 * 2**30
+    assert memory["who"] == "customer"
+    assert "shorter context" in memory["remedy"]
+
+
+def test_a_full_cluster_is_said_but_does_not_refuse(alice: Person, market: Market) -> None:
+    say_nodes(market.cluster, cores=1, memory=2**30)
+    document = plan(alice)
+    assert document["accepted"]
+    assert failed(document)["capacity"]["message"] == (
+        "1 replica(s) asked; on the emptiest of 1 node(s): cpu 2 cores needed, 1 cores free; "
+        "memory 4.0 GiB needed, 1.0 GiB free."
+    )
+
+
+def test_a_cluster_that_has_not_been_heard_of_is_not_taken_for_full(alice: Person, market: Market) -> None:
+    cache.clear()
+    document = plan(alice)
+    assert document["accepted"]
+    assert "does not answer" in failed(document)["capacity"]["message"]
+
+
+def test_quota_counts_what_the_organization_holds(alice: Person, market: Market) -> None:
+    Quota.objects.create(organization=alice.organization, accelerator_family="cpu", limit=3)
+    assert plan(alice)["accepted"]
+    alice.api.post("/api/v1/deployments/", {"name": "first", **ASK})
+    quota = failed(plan(alice))["quota"]
+    assert (quota["need"], quota["available"], quota["who"]) == (2, 1, "provider")
+
+
+def test_a_flavor_without_price_is_not_sold(alice: Person, market: Market) -> None:
+    document = plan(alice, flavor="test-large")
+    assert not document["accepted"]
+    assert set(failed(document)) == {"price"}
+    assert [offer["flavor"] for offer in document["alternatives"]] == ["test-small"]
+
+
+def test_a_version_whose_weights_are_missing_cannot_be_planned(alice: Person, market: Market) -> None:
+    other = Model.objects.create(
+        publisher="tests", slug="empty", name="Empty", task="text-generation", license=market.model.license
+    )
+    ModelVersion.objects.create(model=other, revision="c" * 40, published_at=timezone.now())
+    document = plan(alice, model="tests/empty", flavor=None)
+    assert set(failed(document)) == {"weights", "placement"}
+
+
+def test_the_start_time_is_learnt_from_earlier_starts(alice: Person, market: Market) -> None:
+    made = alice.api.post("/api/v1/deployments/", {"name": "first", **ASK}).json()
+    now = timezone.now()
+    for number, seconds in enumerate((4, 6, 50)):
+        Replica.objects.create(
+            uid=f"uid-{number}",
+            name=f"pod-{number}",
+            organization=alice.organization,
+            resource=made["id"],
+            cluster=market.cluster,
+            phase="Running",
+            created_at=now,
+            ready_at=now + timedelta(seconds=seconds),
+        )
+    assert plan(alice)["eta_seconds"] == 6.0
+
+
+def test_a_misspelt_field_gets_a_suggestion_and_makes_no_plan(alice: Person, market: Market) -> None:
+    response = alice.api.post(PLANS, {**ASK, "replica": 1})
+    assert response.status_code == 400
+    assert response.json()["errors"] == [
+        {"field": "replica", "message": "There is no such field; did you mean 'replicas'?"}
+    ]
+    assert not Plan.objects.exists()
+
+
+def test_an_unknown_flavor_is_answered_with_those_there_are(alice: Person, market: Market) -> None:
+    response = alice.api.post(PLANS, {**ASK, "flavor": "huge"})
+    assert response.status_code == 400
+    assert response.json()["errors"] == [
+        {"field": "flavor", "message": "'huge' does not exist. There are: test-large, test-small."}
+    ]
+
+
+def test_a_context_longer_than_the_models_is_refused(alice: Person, market: Market) -> None:
+    response = alice.api.post(PLANS, {**ASK, "context_length": 9000})
+    assert response.json()["errors"] == [
+        {"field": "context_length", "message": "Chatter supports at most 8192 tokens."}
+    ]
+
+
+def test_anothers_private_model_does_not_exist(alice: Person, charlie: Person, market: Market) -> None:
+    market.model.owner = alice.organization
+    market.model.save()
+    assert plan(alice)["accepted"]
+    response = charlie.api.post(PLANS, ASK)
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["field"] == "model"
