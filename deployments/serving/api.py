@@ -80,6 +80,7 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor", "cluster__region", "price")
+    ordering = "-public_id"
     serializer_class = DeploymentSerializer
     filterset_class = DeploymentFilter
     required_scopes: ClassVar[dict[str, str]] = {
@@ -157,7 +158,7 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         return self._page(rows, EventSerializer)
 
     @extend_schema(responses=RevisionSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None)
+    @action(detail=True, methods=["get"], filterset_class=None, ordering="-number")
     def revisions(self, request: Request, public_id: str) -> Response:
         """Every specification that the deployment has had, the newest first."""
         rows = self.get_object().revisions.select_related("version", "flavor")
