@@ -2,9 +2,13 @@
 
 import os
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.config.settings")
+if settings.SECRET_KEY == "not-set":
+    raise ImproperlyConfigured("SECRET_KEY is not set: see `manage.py check --deploy`")
 django_application = get_asgi_application()
 
 from marketplace.rest.limits import BodyLimit  # noqa: E402  (needs the settings, which the line above reads)
