@@ -1,0 +1,41 @@
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+READERS = {
+    "env",
+    "env_bool",
+    "env_url",
+    "env.list",
+    "env.int",
+    "env.bool",
+    "env.float",
+    "env.str",
+    "env.json",
+}
+
+
+def variables_read_by(source: str) -> set[str]:
+    """First arguments of the calls in READERS: the environment variables of the settings."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
+    return {
+        call.args[0].value
+        for call in calls
+        if ast.unparse(call.func) in READERS and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_the_readme_lists_every_setting_and_no_other():
+    section = (ROOT / "README.md").read_text().split("\n## Configuration\n")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `([A-Z_]+)` \|", section, flags=re.MULTILINE)
+
+    settings = (ROOT / "marketplace/config/settings.py").read_text()
+    assert sorted(listed) == sorted(variables_read_by(settings))
+
+
+def test_the_documents_name_only_make_targets_that_exist():
+    text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"(?:^    |`)make ([a-z]+)\b", text, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert named <= targets
