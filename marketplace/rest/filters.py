@@ -1,0 +1,37 @@
+"""Filters of lists. A misspelt one is refused: silently ignored, it would answer with everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.request import Request
+
+from marketplace.rest.pagination import CursorPagination
+from marketplace.rest.problems import invalid
+from marketplace.rest.serializers import unknown_field
+
+PAGING = frozenset({CursorPagination.cursor_query_param, str(CursorPagination.page_size_query_param)})
+
+
+class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # the library has no types
+    """django-filter, refusing query parameters that the list does not know.
+
+    A view that reads further parameters by itself names them in `query_parameters`.
+    """
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        if getattr(view, "action", None) == "list":
+            self._refuse_unknown(request, queryset, view)
+        filtered: QuerySet[Any] = super().filter_queryset(request, queryset, view)
+        return filtered
+
+    def _refuse_unknown(self, request: Request, queryset: QuerySet[Any], view: Any) -> None:
+        filterset = self.get_filterset_class(view, queryset)
+        known = PAGING | set(getattr(view, "query_parameters", ()))
+        if filterset is not None:
+            known |= set(filterset.base_filters)
+        wrong = [name for name in request.query_params if name not in known]
+        if wrong:
+            raise invalid([{"field": name, "message": unknown_field(name, known)} for name in sorted(wrong)])
