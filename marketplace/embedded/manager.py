@@ -23,10 +23,11 @@ from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.db import connections
 
+from marketplace.accounts.bootstrap import Credentials
 from marketplace.embedded.addresses import check_free, host_and_port, with_free_port
-from marketplace.embedded.bootstrap import Credentials, bootstrap, credentials_file
 from marketplace.embedded.components import product_programs, service_programs
 from marketplace.embedded.console import Console
+from marketplace.embedded.credentials import credentials_file, ensure_credentials
 from marketplace.embedded.lock import HomeLock
 from marketplace.embedded.paths import Home
 from marketplace.embedded.permissions import make_private_folder
@@ -101,7 +102,7 @@ class Manager:
             check_free("WEB_URL", web_url)
             check_free("GATEWAY_URL", gateway_url)
 
-    def _prepare_database(self) -> Credentials | None:
+    def _prepare_database(self) -> Credentials:
         steps: list[tuple[str, Callable[[], object]]] = [
             ("bringing the database up to date", lambda: call_command("migrate", verbosity=0)),
         ]
@@ -113,7 +114,7 @@ class Manager:
                 step()
                 if self.stop.is_set():
                     raise Interrupted
-            return bootstrap(self.home.root)
+            return ensure_credentials(self.home.root, database_is_ours=not os.environ.get("DATABASE_URL"))
         finally:
             connections.close_all()  # the manager needs the database no more, and must not hold up its end
 
@@ -156,12 +157,13 @@ def welcome(state: ManagerState, *, credentials: Credentials | None, home: Home)
         f"Models      {state.gateway_url}/v1   (base URL for the OpenAI SDK)",
         f"Logs        {home.logs}",
     ]
+    kept = "(as it was: we cannot read it)"
     if credentials is not None:
         lines += [
             "",
-            f"Staff       {credentials.admin_email}   password {credentials.admin_password}",
-            f"Customer    {credentials.user_email}   password {credentials.user_password}",
-            f"API key     {credentials.api_key}",
+            f"Staff       {credentials.admin_email}   password {credentials.admin_password or kept}",
+            f"Customer    {credentials.user_email}   password {credentials.user_password or kept}",
+            f"API key     {credentials.api_key or kept}",
             f"            (kept in {credentials_file(home.root)})",
         ]
     return "\n".join([*lines, "", "ready; Ctrl-C stops everything", ""])

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 
 from marketplace.embedded.addresses import AddressRefused
-from marketplace.embedded.bootstrap import read_credentials
 from marketplace.embedded.components import python_path
 from marketplace.embedded.console import Console
+from marketplace.embedded.credentials import read_credentials
 from marketplace.embedded.lock import HomeIsInUse, find_holder
 from marketplace.embedded.manager import Manager, Wishes, welcome
 from marketplace.embedded.paths import Home
