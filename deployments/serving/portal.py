@@ -1,0 +1,174 @@
+"""The portal's pages of models to deploy and of what is deployed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+
+from deployments.clusters.errors import ClusterError
+from deployments.clusters.registry import open_cluster
+from deployments.serving import lifecycle
+from deployments.serving.errors import WishRefused
+from deployments.serving.forms import AskForm, DeployForm
+from deployments.serving.models import Deployment, DeploymentState, Event, Plan
+from deployments.serving.plans import make_plan
+from deployments.serving.serializers import visible_versions
+from marketplace.accounts.models import Scope
+from marketplace.billing.money import quote
+from marketplace.catalog.models import Model, ModelVersion
+from marketplace.web.pages import PortalPage
+
+NEWEST_EVENTS = 20
+NEWEST_LINES = 100
+
+
+class HomePage(PortalPage):
+    """The catalog, and what the organization runs."""
+
+    template_name = "serving/home.html"
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        runnable = Count(
+            "versions", filter=Q(versions__published_at__isnull=False) & ~Q(versions__storage_path="")
+        )
+        models = (
+            Model.objects.filter(Q(owner=None, listed=True) | Q(owner=self.actor.organization))
+            .select_related("license")
+            .annotate(runnable=runnable)
+            .order_by("-runnable", "task", "name")
+        )
+        return super().get_context_data(**context) | {
+            "models": models,
+            "deployments": live_deployments(self),
+        }
+
+
+class DeploymentsPage(PortalPage):
+    template_name = "serving/deployments.html"
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        return super().get_context_data(**context) | {"deployments": live_deployments(self)}
+
+
+class ModelPage(PortalPage):
+    """One model: plan it, see fit and price, deploy it."""
+
+    template_name = "serving/model.html"
+    post_scope: ClassVar[str] = Scope.DEPLOY
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        model = get_object_or_404(
+            Model.objects.filter(Q(owner=None, listed=True) | Q(owner=self.actor.organization)),
+            public_id=self.kwargs["public_id"],
+        )
+        return super().get_context_data(**context) | {
+            "model": model,
+            "version": self._version(),
+            "form": context.get("form") or AskForm(),
+        }
+
+    def post(self, request: HttpRequest, public_id: str) -> HttpResponseBase:
+        version = self._version()
+        if version is None:
+            return self.render_to_response(self.get_context_data())
+        if "name" in request.POST:
+            return self._deploy(version)
+        form = AskForm(request.POST)
+        ask = form.to_ask(version=version, actor=self.actor) if form.is_valid() else None
+        context: dict[str, Any] = {"form": form}
+        if ask is not None:
+            plan = make_plan(actor=self.actor, ask=ask)
+            context |= {"plan": plan, "deploy": DeployForm.offering(plan, version=version)}
+        return self.render_to_response(self.get_context_data(**context))
+
+    def _deploy(self, version: ModelVersion) -> HttpResponseBase:
+        form = DeployForm(self.request.POST)
+        plan = get_object_or_404(
+            Plan, organization=self.actor.organization, public_id=self.request.POST.get("plan", "")
+        )
+        if form.is_valid():
+            try:
+                deployment = lifecycle.create_deployment(
+                    actor=self.actor, plan=plan, name=form.cleaned_data["name"]
+                )
+            except WishRefused as refusal:
+                form.add_error("name" if refusal.field == "name" else None, refusal.message)
+            else:
+                messages.success(self.request, f"{deployment.name} is being started.")
+                return redirect(reverse("deployment", args=[deployment.public_id]))
+        return self.render_to_response(self.get_context_data(plan=plan, deploy=form))
+
+    def _version(self) -> ModelVersion | None:
+        return (
+            visible_versions(self.actor.organization)
+            .filter(model__public_id=self.kwargs["public_id"])
+            .order_by("-published_at")
+            .first()
+        )
+
+
+class DeploymentPage(PortalPage):
+    """One deployment: its state and why, how to call it, what happened, and what can be done."""
+
+    template_name = "serving/deployment.html"
+    post_scope: ClassVar[str] = Scope.DEPLOY
+    actions: ClassVar = {
+        "pause": lifecycle.pause_deployment,
+        "resume": lifecycle.resume_deployment,
+        "delete": lifecycle.delete_deployment,
+    }
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        deployment = self._deployment()
+        price = quote(
+            per_second=deployment.price.per_second,
+            currency=deployment.price.currency,
+            replicas=deployment.desired_replicas,
+        )
+        return super().get_context_data(**context) | {
+            "deployment": deployment,
+            "price": price,
+            "base_url": f"{settings.GATEWAY_URL}/v1",
+            "events": Event.objects.filter(resource=deployment.public_id).order_by("-id")[:NEWEST_EVENTS],
+            "log": _newest_lines(deployment),
+            "settling": deployment.state
+            in (DeploymentState.PENDING, DeploymentState.INITIALIZING, DeploymentState.UPDATING)
+            or deployment.generation != deployment.observed_generation,
+        }
+
+    def post(self, request: HttpRequest, public_id: str) -> HttpResponse:
+        deployment = self._deployment()
+        act = self.actions.get(request.POST.get("action", ""))
+        if act is not None:
+            try:
+                act(actor=self.actor, deployment=deployment)
+            except WishRefused as refusal:
+                messages.error(request, refusal.message)
+        return redirect(request.path)
+
+    def _deployment(self) -> Deployment:
+        rows = Deployment.objects.select_related("price", "flavor", "cluster__region", "plan")
+        return get_object_or_404(
+            rows, organization=self.actor.organization, public_id=self.kwargs["public_id"]
+        )
+
+
+def live_deployments(page: PortalPage) -> Any:
+    """The organization's deployments that are not gone, newest first."""
+    rows = Deployment.objects.filter(organization=page.actor.organization, deleted_at__isnull=True)
+    return rows.select_related("flavor", "cluster__region").order_by("-public_id")
+
+
+def _newest_lines(deployment: Deployment) -> list[str]:
+    try:
+        lines = open_cluster(deployment.cluster).logs(deployment.public_id, limit=10_000)
+    except ClusterError:
+        return []
+    return [line.text for line in lines[-NEWEST_LINES:]]
