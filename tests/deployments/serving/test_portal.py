@@ -1,0 +1,92 @@
+from django.utils import timezone
+
+from deployments.serving.models import Deployment
+from tests.market import Market
+from tests.people import Person
+
+
+def test_the_home_page_shows_the_catalog_and_what_runs(alice: Person, market: Market) -> None:
+    alice.api.post("/api/v1/deployments/", {"name": "bot", "model": "tests/chatter", "flavor": "test-small"})
+    page = alice.browser.get("/").content.decode()
+    assert "Chatter" in page
+    assert "ready to deploy" in page
+    assert ">bot</a>" in page
+
+
+def test_a_visitor_is_asked_to_sign_in(market: Market, client: object) -> None:
+    response = client.get("/")  # type: ignore[attr-defined]
+    assert response.status_code == 302
+    assert response.url.startswith("/sign-in/")
+
+
+def test_a_model_is_planned_then_deployed(alice: Person, market: Market) -> None:
+    path = f"/models/{market.model.public_id}/"
+    ask = {
+        "flavor": "test-small",
+        "region": "",
+        "replicas": "1",
+        "context_length": "",
+        "max_concurrency": "4",
+    }
+    planned = alice.browser.post(path, ask)
+    plan = planned.context["plan"]
+    assert plan.accepted
+    assert "0.0006" in planned.content.decode()
+    done = alice.browser.post(path, {"plan": plan.public_id, "name": "bot"})
+    deployment = Deployment.objects.get(organization=alice.organization)
+    assert done.url == f"/deployments/{deployment.public_id}/"
+    assert deployment.name == "bot"
+
+
+def test_a_plan_that_does_not_fit_says_why_and_offers_no_button(alice: Person, market: Market) -> None:
+    ask = {"flavor": "", "region": "", "replicas": "1", "context_length": "8192", "max_concurrency": "512"}
+    page = alice.browser.post(f"/models/{market.model.public_id}/", ask).content.decode()
+    assert "It cannot be deployed like this" in page
+    assert "Does not fit" in page
+    assert ">Deploy</button>" not in page
+
+
+def test_too_long_a_context_is_an_error_of_its_field(alice: Person, market: Market) -> None:
+    ask = {"flavor": "", "region": "", "replicas": "1", "context_length": "9000", "max_concurrency": "1"}
+    response = alice.browser.post(f"/models/{market.model.public_id}/", ask)
+    assert response.context["form"].errors == {"context_length": ["Chatter supports at most 8192 tokens."]}
+
+
+def test_a_deployment_is_paused_resumed_and_deleted(alice: Person, market: Market) -> None:
+    made = alice.api.post(
+        "/api/v1/deployments/", {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
+    ).json()
+    path = f"/deployments/{made['id']}/"
+    seen = []
+    for action in ("pause", "resume", "delete"):
+        assert alice.browser.post(path, {"action": action}).url == path
+        seen.append(Deployment.objects.get().desired_state)
+    assert seen == ["paused", "running", "deleted"]
+
+
+def test_a_viewer_may_look_but_not_act(alice: Person, bob: Person, market: Market) -> None:
+    made = alice.api.post(
+        "/api/v1/deployments/", {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
+    ).json()
+    path = f"/deployments/{made['id']}/"
+    assert bob.browser.get(path).status_code == 200
+    assert bob.browser.post(path, {"action": "delete"}).status_code == 403
+
+
+def test_a_stranger_finds_nothing(alice: Person, charlie: Person, market: Market) -> None:
+    made = alice.api.post(
+        "/api/v1/deployments/", {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
+    ).json()
+    market.model.owner = alice.organization
+    market.model.save()
+    paths = [f"/deployments/{made['id']}/", f"/models/{market.model.public_id}/"]
+    assert [charlie.browser.get(path).status_code for path in paths] == [404, 404]
+    assert [charlie.browser.post(path, {"action": "delete"}).status_code for path in paths] == [404, 404]
+    assert "Chatter" not in charlie.browser.get("/").content.decode()
+
+
+def test_another_organizations_plan_cannot_be_used(alice: Person, charlie: Person, market: Market) -> None:
+    plan = charlie.api.post("/api/v1/plans/", {"model": "tests/chatter"}).json()
+    response = alice.browser.post(f"/models/{market.model.public_id}/", {"plan": plan["id"], "name": "bot"})
+    assert response.status_code == 404
+    assert not Deployment.objects.filter(created_at__lte=timezone.now()).exists()
