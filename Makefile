@@ -43,7 +43,7 @@ test: $(INSTALLED) ## Run the tests
 check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API document
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy marketplace deployments runtimes tests
+	$(BIN)/mypy marketplace deployments runtimes
 	$(BIN)/lint-imports
 	$(MANAGE) check
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run

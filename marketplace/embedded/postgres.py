@@ -30,6 +30,8 @@ SUPERUSER = "postgres"
 SYSTEM_USER = "pgserver"
 """Who runs the server when we are root."""
 SOCKET_NAME = ".s.PGSQL.5432"
+ORPHAN_SECONDS = 15.0
+"""How long a server without a manager may take to end."""
 
 
 def find_binaries() -> Path:
@@ -155,7 +157,8 @@ def _initialize(home: Home, *, user: str | None) -> None:
 def _remove_stale_locks(home: Home) -> None:
     """PostgreSQL mends most stale locks itself; not one whose pid another program has got since.
 
-    That is common where pids start over, as in a restarted container.
+    That is common where pids start over, as in a restarted container. A server of ours that still runs lost
+    its manager a moment ago and is ending: it is waited for.
     """
     for lock in (home.postgres_data / "postmaster.pid", home.sockets / f"{SOCKET_NAME}.lock"):
         try:
@@ -165,12 +168,24 @@ def _remove_stale_locks(home: Home) -> None:
         except (ValueError, IndexError):
             lock.unlink()  # cut short by a crash
             continue
-        if psutil.pid_exists(pid) and not _is_our_server(pid, home.postgres_data):
+        server = _server_with(pid, home.postgres_data)
+        if server is not None:
+            _wait_for_the_end_of(server)
+        elif psutil.pid_exists(pid):
             lock.unlink()
 
 
-def _is_our_server(pid: int, data: Path) -> bool:
+def _server_with(pid: int, data: Path) -> psutil.Process | None:
     try:
-        return str(data) in psutil.Process(pid).cmdline()
+        process = psutil.Process(pid)
+        return process if str(data) in process.cmdline() else None
     except psutil.NoSuchProcess:
-        return False
+        return None
+
+
+def _wait_for_the_end_of(server: psutil.Process) -> None:
+    try:
+        server.wait(ORPHAN_SECONDS)
+    except psutil.TimeoutExpired:
+        server.send_signal(signal.SIGQUIT)  # "immediate shutdown"
+        server.wait(ORPHAN_SECONDS)
