@@ -8,6 +8,7 @@ is why pyproject.toml does not name them.
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from marketplace.embedded.services import running_services
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # workers of xdist inherit what their controller has started
         _start_services(config)
+    os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe())  # the web process refuses to start without
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.config.settings")
     django.setup()
     config.pluginmanager.import_plugin("tests.people")  # its fixtures; imports models, hence after setup

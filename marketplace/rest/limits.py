@@ -58,10 +58,6 @@ class BodyLimitMiddleware:
         return self.get_response(request)
 
 
-class _TooLarge(Exception):
-    pass
-
-
 class BodyLimit:
     """ASGI middleware. Memory stays at one chunk of the server, however much is sent."""
 
@@ -84,9 +80,8 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > limit:
-                raise _TooLarge
-            return message
+            # To the application it is as if the client had gone, at which it closes what it had kept.
+            return message if received <= limit else {"type": "http.disconnect"}
 
         async def noting_send(message: Message) -> None:
             nonlocal began
@@ -95,9 +90,10 @@ class BodyLimit:
 
         try:
             await self.application(scope, counting_receive, noting_send)
-        except _TooLarge:
-            if began:
+        except Exception:
+            if received <= limit or began:
                 raise
+        if received > limit and not began:
             await _refuse(scope, receive, send, limit=limit)
 
 

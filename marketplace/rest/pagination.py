@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import QuerySet
 from rest_framework import exceptions, pagination
 from rest_framework.request import Request
@@ -45,13 +46,14 @@ class CursorPagination(pagination.CursorPagination):
         return int(text)
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
-        wrong = "This is no cursor of ours: follow 'next' and 'previous' of a page."
-        if "\x00" in request.query_params.get(self.cursor_query_param, ""):
-            raise invalid([{"field": self.cursor_query_param, "message": wrong}])
         try:
             return super().paginate_queryset(queryset, request, view)
-        except exceptions.NotFound as error:
-            raise invalid([{"field": self.cursor_query_param, "message": wrong}]) from error
+        except (exceptions.NotFound, ValueError, DjangoValidationError) as error:
+            # A cursor that was made up may also hold a value that its column cannot have.
+            if self.cursor_query_param not in request.query_params:
+                raise
+            message = "This is no cursor of ours: follow 'next' and 'previous' of a page."
+            raise invalid([{"field": self.cursor_query_param, "message": message}]) from error
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"items": data, "next": self.get_next_link(), "previous": self.get_previous_link()})
