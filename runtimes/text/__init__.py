@@ -1,0 +1,1 @@
+"""Text generation: prompts in, tokens out, one engine behind one protocol."""
