@@ -1,5 +1,5 @@
-"""What must be true of a model folder before anything in it is loaded: the bytes are those that were approved,
-they are safetensors, no code comes with them, and they fit the memory.
+"""What must be true of a model folder before anything in it is loaded: the bytes are those that were
+approved, they are safetensors, no code comes with them, and they fit the memory.
 
 Nothing here imports torch, so that it runs while torch is still being imported.
 """
@@ -61,8 +61,8 @@ def verify_digests(folder: Path, digests: Mapping[str, str]) -> None:
         for name, actual in zip(digests, pool.map(lambda name: _sha256(folder / name), digests), strict=True):
             if actual != digests[name].lower():
                 raise SetupError(
-                    f"{folder / name} is not the file that was approved: its sha256 is {actual}, the manifest says "
-                    f"{digests[name]}; fetch the model again"
+                    f"{folder / name} is not the file that was approved: its sha256 is {actual}, "
+                    f"the manifest says {digests[name]}; fetch the model again"
                 )
 
 
@@ -87,7 +87,10 @@ def read_weights(folder: Path) -> WeightFacts:
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """The configuration file as a mapping. Raises SetupError when it is missing, not JSON, or asks for code."""
+    """The configuration file as a mapping.
+
+    Raises SetupError when it is missing, not JSON, or asks for code.
+    """
     path = folder / name
     try:
         config = json.loads(path.read_bytes())
@@ -106,7 +109,9 @@ def refuse_code(folder: Path) -> None:
     """Raises SetupError when the folder carries program files: nothing would run them, and nothing should."""
     for suffix in _CODE_SUFFIXES:
         for name in _names(folder, suffix):
-            raise SetupError(f"{folder / name} is program code; a model folder holds weights and configuration only")
+            raise SetupError(
+                f"{folder / name} is program code; a model folder holds weights and configuration only"
+            )
 
 
 def check_fit(*, needed: Mapping[str, int], available: int, device: str) -> int:
@@ -143,7 +148,9 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise SetupError(f"{path} is in the manifest of digests but cannot be read: {error.strerror or error}") from error
+        raise SetupError(
+            f"{path} is in the manifest of digests but cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def _gib(size: int) -> str:
