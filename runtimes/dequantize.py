@@ -1,4 +1,6 @@
-"""Turns a GGUF file into a folder that the text runtime serves: `python -m runtimes.dequantize FILE.gguf FOLDER`.
+"""Turns a GGUF file into a folder that the text runtime serves.
+
+    python -m runtimes.dequantize FILE.gguf FOLDER
 
 Quantized values become float32 safetensors; tokenizer, chat template and generation settings come along. The
 same file always gives the same bytes, so that the folder's digests can be pinned in the catalog. The folder
@@ -20,7 +22,14 @@ from runtimes.contract import ExitCode
 from runtimes.errors import SetupError
 from runtimes.weights import stay_offline
 
-_PRIVATE_KEYS = ("_name_or_path", "_from_model_config", "transformers_version", "is_local", "local_files_only", "name_or_path")
+_PRIVATE_KEYS = (
+    "_name_or_path",
+    "_from_model_config",
+    "transformers_version",
+    "is_local",
+    "local_files_only",
+    "name_or_path",
+)
 """Entries that say where and by which release a file was written, not what the model is."""
 
 
@@ -72,9 +81,9 @@ def _write(file: Path, folder: Path) -> None:
     stay_offline()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils import logging
 
-    disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
@@ -92,7 +101,9 @@ def _write(file: Path, folder: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Makes the files equal on every machine: no paths, sorted keys, the same permissions, on disk for good."""
+    """Makes the files equal on every machine: no paths, sorted keys, the same permissions, on disk for
+    good.
+    """
     for path in sorted(folder.iterdir()):
         if path.suffix == ".json" and path.name != "tokenizer.json":
             values: dict[str, Any] = json.loads(path.read_text())
