@@ -29,14 +29,22 @@ from runtimes.text.engine import GenerationRequest
 from runtimes.text.sampling import make_generator, needs_processing, process_row
 
 PAGE_TOKENS = 64
-"""Tokens in one page of the cache: a prompt's beginning is reused in whole pages, a sequence wastes half a page."""
+"""Tokens in one page of the cache: a prompt's beginning is reused in whole pages, a sequence wastes half a
+page.
+"""
 MAX_BATCH_TOKENS = 512
-"""Tokens computed in one step. A longer prompt is taken in parts, so that it does not hold up running answers."""
+"""Tokens computed in one step.
+
+A longer prompt is taken in parts, so that it does not hold up running answers.
+"""
 
 
 @dataclass
 class _Running:
-    """One request inside the engine. `answer` belongs to the generation thread, `arrived` to the event loop."""
+    """One request inside the engine.
+
+    `answer` belongs to the generation thread, `arrived` to the event loop.
+    """
 
     request: GenerationRequest
     loop: asyncio.AbstractEventLoop
@@ -67,8 +75,10 @@ class ContinuousBatchingEngine:
         self._running: dict[str, _Running] = {}
         self._numbers = count()
         self._on_failure: Callable[[BaseException], None] = lambda error: None
-        self._manager: Any = model.init_continuous_batching(
-            generation_config=GenerationConfig(
+        # The library is not typed well enough to check calls to it.
+        untyped: Any = model
+        self._manager: Any = untyped.init_continuous_batching(
+            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
                 do_sample=False, eos_token_id=list(end_tokens) or None, pad_token_id=0, max_new_tokens=1
             ),
             continuous_batching_config=ContinuousBatchingConfig(
@@ -133,13 +143,15 @@ class ContinuousBatchingEngine:
         """Sequences the library still holds, waiting ones included."""
         processor = self._manager.batch_processor
         scheduler = processor.scheduler if processor is not None else None
-        return len(scheduler.active_requests) + len(scheduler.waiting_requests) if scheduler is not None else 0
+        return (
+            len(scheduler.active_requests) + len(scheduler.waiting_requests) if scheduler is not None else 0
+        )
 
     def _fail(self, message: str) -> None:
         self._on_failure(EngineFailure(message))
 
 
-class _RowProcessor(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
+class _RowProcessor(ContinuousBatchingLogitsProcessor):
     """Applies each request's own sampling to its own row of logits."""
 
     supported_kwargs: dict[str, type] = {}
@@ -157,7 +169,9 @@ class _RowProcessor(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         self._rows = [self._running.get(future.state.request_id) for future in requests_with_new_token]
         return torch.zeros(len(self._rows), dtype=torch.int32)
 
-    def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:  # scores: [rows, vocabulary]
+    def __call__(
+        self, scores: torch.Tensor, tensor_arg: torch.Tensor
+    ) -> torch.Tensor:  # scores: [rows, vocabulary]
         for index, running in enumerate(self._rows):
             if running is None or not needs_processing(running.request.sampling):
                 continue
@@ -171,7 +185,7 @@ class _RowProcessor(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         return scores
 
 
-class _Router(OutputRouter):  # type: ignore[misc]
+class _Router(OutputRouter):
     """Hands new tokens from the generation thread to the event loop, all of one step in one call."""
 
     def __init__(self, running: dict[str, _Running], *, on_failure: Callable[[str], None]) -> None:

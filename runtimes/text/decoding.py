@@ -18,8 +18,9 @@ class TextAssembler:
         self._decode = decode
         self._stop = tuple(stop)
         self._tokens: list[int] = []
-        # Tokens before `_context` are out and no longer looked at; those from `_context` to `_read` are out too, but
-        # decoded again with the new ones, because the text of a token can depend on the one before it.
+        # Tokens before `_context` are out and no longer looked at; those from `_context` to `_read` are out
+        # too, but decoded again with the new ones, because the text of a token can depend on the one before
+        # it.
         self._context = 0
         self._read = 0
         self._held = ""
@@ -45,8 +46,7 @@ class TextAssembler:
             return ""
         before = self._decode(self._tokens[self._context : self._read])
         rest = self._release(self._decode(self._tokens[self._context :])[len(before) :])
-        if self.stopped:
-            return rest
+        # Empty when a stop sequence was found after all.
         held, self._held = self._held, ""
         return rest + held
 

@@ -53,9 +53,9 @@ class TextEngine(Protocol):
         """Begins to compute. `on_failure` is called from any thread, once, if the engine breaks for good."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[int, None]:
-        """Token ids as they are computed, the end token included. Closing the generator stops the computation.
+        """Token ids as they are computed, the end token included.
 
-        Raises EngineFailure when the engine broke.
+        Closing the generator stops the computation. Raises EngineFailure when the engine broke.
         """
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging as transformers_logging
 
 from runtimes.contract import ServingEnvironment
 from runtimes.devices.device import Device
@@ -23,11 +23,14 @@ from runtimes.weights import BYTES_PER_VALUE, check_fit, read_config, read_weigh
 
 
 def load_text_model(environment: ServingEnvironment, *, device: Device, dtype: str) -> TextModel:
-    """Loads model, tokenizer and adapter from folders whose digests were checked before. Raises SetupError."""
+    """Loads model, tokenizer and adapter from folders whose digests were checked before.
+
+    Raises SetupError.
+    """
     folder = Path(environment.model_dir)
     config = read_config(folder)
     facts = _predict(environment, config=config, folder=folder, device=device, dtype=dtype)
-    disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = load_weights(folder, device=device, dtype=dtype)
     if environment.adapter_dir:
         model = apply_adapter(model, folder=Path(environment.adapter_dir))
@@ -57,7 +60,7 @@ def load_text_model(environment: ServingEnvironment, *, device: Device, dtype: s
 def load_weights(folder: Path, *, device: Device, dtype: str) -> PreTrainedModel:
     """The causal language model in the folder, in eval mode, from safetensors alone. Raises SetupError."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
@@ -67,7 +70,9 @@ def load_weights(folder: Path, *, device: Device, dtype: str) -> PreTrainedModel
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise SetupError(f"the weights in {folder} cannot be loaded: {error}") from error
-    return model.to(device.torch_name).eval()
+    model.to(device.torch_name)
+    loaded: PreTrainedModel = model.eval()
+    return loaded
 
 
 def apply_adapter(model: PreTrainedModel, *, folder: Path) -> PreTrainedModel:
@@ -81,8 +86,8 @@ def apply_adapter(model: PreTrainedModel, *, folder: Path) -> PreTrainedModel:
         tuned = PeftModel.from_pretrained(model, folder, is_trainable=False, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise SetupError(f"the adapter in {folder} does not fit the model: {error}") from error
-    merged: PreTrainedModel = tuned.merge_and_unload(safe_merge=True)
-    return merged.eval()
+    merged: PreTrainedModel = tuned.merge_and_unload(safe_merge=True).eval()
+    return merged
 
 
 def _predict(
@@ -92,13 +97,17 @@ def _predict(
     supported = int(config.get("max_position_embeddings") or 0)
     context_length = environment.context_length or supported
     if context_length < 2:
-        raise SetupError(f"{folder / 'config.json'} has no max_position_embeddings; set RUNTIME_CONTEXT_LENGTH")
+        raise SetupError(
+            f"{folder / 'config.json'} has no max_position_embeddings; set RUNTIME_CONTEXT_LENGTH"
+        )
     if supported and context_length > supported:
         raise SetupError(f"RUNTIME_CONTEXT_LENGTH={context_length} is more than the model's {supported}")
     try:
         shape = CacheShape.from_config(config)
     except KeyError as error:
-        raise SetupError(f"{folder / 'config.json'} has no {error}: not a language model of this runtime") from error
+        raise SetupError(
+            f"{folder / 'config.json'} has no {error}: not a language model of this runtime"
+        ) from error
     cache = cache_tokens(context_length=context_length, max_concurrency=environment.max_concurrency)
     needed = {
         "weights": weights.bytes_in(dtype),
@@ -129,7 +138,9 @@ def _end_tokens(config: GenerationConfig) -> frozenset[int]:
 
 
 def _default_sampling(config: GenerationConfig) -> Sampling:
-    """The authors' settings; what they leave open is as the OpenAI protocol has it (temperature and top_p 1)."""
+    """The authors' settings; what they leave open is as the OpenAI protocol has it (temperature and top_p
+    1).
+    """
     return Sampling(
         temperature=1.0 if config.temperature is None else config.temperature,
         top_p=1.0 if config.top_p is None else config.top_p,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 USUAL_TOKENS = 1024
-"""Prompt plus answer that one request is expected to take; the cache has room for this many of each running one."""
+"""Prompt plus answer that one request is expected to take; the cache has room for this many of each
+running one.
+"""
 PROCESS_BYTES = 900 * 2**20
 """The interpreter with torch and transformers imported: 620 MiB seen on CPU, plus room for activations."""
 
@@ -37,5 +39,7 @@ class CacheShape:
 
 
 def cache_tokens(*, context_length: int, max_concurrency: int) -> int:
-    """Tokens the cache must hold: one whole context, or the usual length of all running requests if that is more."""
+    """Tokens the cache must hold: one whole context, or the usual length of all running requests if that
+    is more.
+    """
     return max(context_length, max_concurrency * min(USUAL_TOKENS, context_length))

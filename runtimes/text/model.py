@@ -53,7 +53,9 @@ class TextModel:
         async for _ in self.answer(request):
             pass
 
-    async def answer(self, request: GenerationRequest, *, stop: Sequence[str] = ()) -> AsyncGenerator[Piece, None]:
+    async def answer(
+        self, request: GenerationRequest, *, stop: Sequence[str] = ()
+    ) -> AsyncGenerator[Piece, None]:
         """The answer as it is computed; the last piece has the reason. Closing it stops the computation."""
         assembler = TextAssembler(decode=self.prompts.decode, stop=stop)
         unreported = 0

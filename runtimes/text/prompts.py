@@ -17,9 +17,10 @@ class PromptRefused(Exception):
 class PromptReader:
     """Turns messages and texts into token ids.
 
-    A tokenizer is not safe to share between threads, and a long prompt must not hold up the event loop, so all
-    reading happens in one thread beside it. Templates come with the weights and are as little trusted as they
-    are: transformers compiles them in jinja2's immutable sandbox, where they reach nothing but their inputs.
+    A tokenizer is not safe to share between threads, and a long prompt must not hold up the event loop, so
+    all reading happens in one thread beside it. Templates come with the weights and are as little trusted
+    as they are: transformers compiles them in jinja2's immutable sandbox, where they reach nothing but
+    their inputs.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -56,7 +57,9 @@ class PromptReader:
                 messages, add_generation_prompt=True, tokenize=True, return_dict=False
             )
         except TemplateError as error:
-            raise PromptRefused(f"the model's chat template refuses these messages: {error.message}") from error
+            raise PromptRefused(
+                f"the model's chat template refuses these messages: {error.message}"
+            ) from error
         return tokens
 
     def _encode(self, text: str) -> list[int]:

@@ -65,7 +65,7 @@ def _penalize(
         penalty = sampling.repetition_penalty
         row = row.index_put((seen,), torch.where(values < 0, values * penalty, values / penalty))
     if answer and (sampling.frequency_penalty or sampling.presence_penalty):
-        tokens, counts = torch.tensor(answer, device=row.device).unique(return_counts=True)
+        tokens, counts = torch.unique(torch.tensor(answer, device=row.device), return_counts=True)
         penalties = sampling.frequency_penalty * counts + sampling.presence_penalty
         row = row.index_put((tokens,), row[tokens] - penalties)
     return row
