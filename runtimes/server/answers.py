@@ -1,0 +1,98 @@
+"""Answers that take a while: they hold a place in the queue, stop when the client leaves, may be streamed.
+
+Everything happens while the response is sent, so that whatever ends it (the last token, an error, a client
+that hangs up, a server that stops) gives back the place and the computation.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from runtimes.server.errors import ApiError, internal
+from runtimes.server.hang_up import run_while_connected
+from runtimes.server.lifecycle import Serving
+
+logger = logging.getLogger(__name__)
+
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # Proxies such as nginx would otherwise hold the events back.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class HeldResponse(Response):
+    """Admits a request of `sequences` sequences, and sends its answer as long as the client is there."""
+
+    def __init__(self, *, serving: Serving, sequences: int) -> None:
+        super().__init__()
+        self._serving = serving
+        self._sequences = sequences
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._serving.admission.admit(self._sequences):
+            if not await run_while_connected(self._send(scope, receive, send), receive=receive):
+                self._serving.metrics.hang_ups.inc()
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+
+class Answer(HeldResponse):
+    """Sends what `compute` returns as one JSON object."""
+
+    def __init__(self, *, compute: Callable[[], Awaitable[dict[str, Any]]], **held: Any) -> None:
+        super().__init__(**held)
+        self._compute = compute
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = JSONResponse(await self._compute())
+        await response(scope, receive, send)
+
+
+class EventStream(HeldResponse):
+    """Sends the objects that `events` yields as server-sent events, then `[DONE]`.
+
+    The first event decides the status: an error before it is a plain error answer, one after it is an event.
+    """
+
+    def __init__(self, *, events: Callable[[], AsyncGenerator[dict[str, Any], None]], **held: Any) -> None:
+        super().__init__(**held)
+        self._events = events
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+        try:
+            async with aclosing(self._events()) as events:
+                async for event in events:
+                    if not begun:
+                        begun = True
+                        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+                    await _send_event(send, _encode(event))
+        except Exception as error:
+            if not begun:
+                raise
+            if not isinstance(error, ApiError):
+                logger.exception("request %s failed in mid-stream", scope["state"]["request_id"])
+                error = internal(scope["state"]["request_id"])
+            self._serving.metrics.errors.labels(code=error.code).inc()
+            await _send_event(send, _encode(error.body()))
+        else:
+            await _send_event(send, b"[DONE]")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_event(send: Send, data: bytes) -> None:
+    await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+
+
+def _encode(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()

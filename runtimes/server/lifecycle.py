@@ -1,0 +1,85 @@
+"""The life of one server: it starts, is ready, drains, and has a reason to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from runtimes.contract import ExitCode, ServingEnvironment
+from runtimes.served import ServedModel
+from runtimes.server.admission import Admission
+from runtimes.server.errors import unavailable
+from runtimes.server.metrics import Metrics
+
+
+class Phase(StrEnum):
+    """Where a server is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Serving:
+    """Everything that the routes share. All of it belongs to the event loop."""
+
+    def __init__(self, environment: ServingEnvironment) -> None:
+        self.environment = environment
+        self.phase = Phase.LOADING
+        self.model: ServedModel | None = None
+        self.metrics = Metrics()
+        self.admission = Admission(max_running=environment.max_concurrency, max_waiting=environment.max_queue)
+        self.metrics.watch(
+            ready=lambda: self.phase is Phase.READY,
+            waiting=lambda: self.admission.waiting,
+            running=lambda: self.admission.running,
+        )
+        self.created = int(time.time())
+        self.load_seconds = 0.0
+        self.warm_up_seconds = 0.0
+        self.exit_code: asyncio.Future[ExitCode] = asyncio.get_running_loop().create_future()
+        """Set once, when the server should end."""
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def require_model(self) -> ServedModel:
+        """The model, for a request that arrived now.
+
+        Raises the 503 error before it is ready and while draining.
+        """
+        if self.phase is Phase.DRAINING:
+            raise unavailable("This server is stopping and takes no new requests.")
+        if self.phase is not Phase.READY or self.model is None:
+            raise unavailable("The model is still loading.", retry_after=2)
+        return self.model
+
+    def end(self, code: ExitCode) -> None:
+        """Ends the server with this code, unless another reason came first."""
+        if not self.exit_code.done():
+            self.exit_code.set_result(code)
+
+    @contextmanager
+    def open_request(self) -> Iterator[None]:
+        """Counts a request that draining must wait for."""
+        self._open += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if self._open == 0:
+                self._idle.set()
+
+    async def drain(self) -> bool:
+        """Takes no new requests and waits for the running ones; False when they took longer than allowed."""
+        self.phase = Phase.DRAINING
+        try:
+            async with asyncio.timeout(self.environment.drain_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True

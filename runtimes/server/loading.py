@@ -1,0 +1,55 @@
+"""Loads the model of a task beside the event loop, so that the probes answer from the first second."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from runtimes.contract import ServingEnvironment, Task
+from runtimes.errors import SetupError
+from runtimes.served import ServedModel
+from runtimes.weights import refuse_code, stay_offline, verify_digests
+
+
+def load_model(environment: ServingEnvironment) -> ServedModel:
+    """The model, verified and loaded but not started. Takes seconds; raises SetupError."""
+    stay_offline()
+    folders = [(Path(environment.model_dir), environment.digests)]
+    if environment.adapter_dir:
+        folders.append((Path(environment.adapter_dir), environment.adapter_digests))
+    for folder, _ in folders:
+        if not folder.is_dir():
+            raise SetupError(f"there is no model folder {folder}")
+        refuse_code(folder)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # Hashing needs no interpreter lock, so it is done while the libraries are imported.
+        checks = [pool.submit(verify_digests, folder, digests) for folder, digests in folders]
+        _import_engine(environment.task)
+        for check in checks:
+            check.result()
+    return _load(environment)
+
+
+def _import_engine(task: Task) -> None:
+    match task:
+        case Task.TEXT_GENERATION:
+            import runtimes.text.loading
+        case Task.FEATURE_EXTRACTION:
+            import runtimes.embeddings.loading  # noqa: F401
+
+
+def _load(environment: ServingEnvironment) -> ServedModel:
+    from runtimes.devices.picking import pick_device, pick_dtype
+
+    device = pick_device(environment.device)
+    dtype = pick_dtype(environment.dtype, device=device)
+    match environment.task:
+        case Task.TEXT_GENERATION:
+            from runtimes.text.loading import load_text_model
+
+            return load_text_model(environment, device=device, dtype=dtype)
+        case Task.FEATURE_EXTRACTION:
+            from runtimes.embeddings.loading import load_embedding_model
+
+            return load_embedding_model(environment, device=device, dtype=dtype)
+    raise SetupError(f"RUNTIME_TASK={environment.task.value} is not served by this image")

@@ -1,0 +1,217 @@
+"""Routes of a text model: /v1/chat/completions and /v1/completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from runtimes.contract import OPENAI_PATH
+from runtimes.server.answers import Answer, EventStream
+from runtimes.server.bodies import read_body
+from runtimes.server.errors import ApiError, model_not_found
+from runtimes.server.generation import Job, make_job, run_job
+from runtimes.server.lifecycle import Serving
+from runtimes.server.schemas import ChatBody, CompletionBody, GenerationBody
+from runtimes.text.model import Piece, TextModel
+from runtimes.text.prompts import PromptRefused
+
+
+def text_routes(serving: Serving) -> list[BaseRoute]:
+    """The routes, bound to one server."""
+
+    async def chat(request: Request) -> Response:
+        arrived = perf_counter()
+        model = _text_model(serving)
+        body = await read_body(request, ChatBody)
+        _check_model(body.model, serving=serving)
+        if not model.prompts.has_chat_template:
+            raise ApiError("This model has no chat template; use /v1/completions.", param="messages")
+        try:
+            prompt = await model.prompts.read_chat([message.for_template() for message in body.messages])
+        except PromptRefused as error:
+            raise ApiError(str(error), param="messages") from error
+        job = make_job(body, prompts=[prompt], token_limit=body.token_limit, model=model, arrived=arrived)
+        return _respond(body, job=job, shape=ChatShape(), model=model, serving=serving, request=request)
+
+    async def complete(request: Request) -> Response:
+        arrived = perf_counter()
+        model = _text_model(serving)
+        body = await read_body(request, CompletionBody)
+        _check_model(body.model, serving=serving)
+        prompts = [
+            await model.prompts.read_text(prompt) if isinstance(prompt, str) else prompt
+            for prompt in body.prompt
+        ]
+        for index, prompt in enumerate(prompts):
+            if max(prompt, default=0) >= model.prompts.vocabulary:
+                raise ApiError(
+                    f"Token ids of this model lie below {model.prompts.vocabulary}.", param=f"prompt.{index}"
+                )
+        # The protocol's default for plain completions is 16 tokens, not the whole context.
+        room = min(model.facts.context_length - len(prompt) for prompt in prompts)
+        limit = body.token_limit or max(min(16, room), 1)
+        job = make_job(body, prompts=prompts, token_limit=limit, model=model, arrived=arrived)
+        return _respond(body, job=job, shape=CompletionShape(), model=model, serving=serving, request=request)
+
+    return [
+        Route(f"{OPENAI_PATH}/chat/completions", chat, methods=["POST"]),
+        Route(f"{OPENAI_PATH}/completions", complete, methods=["POST"]),
+    ]
+
+
+class Shape(Protocol):
+    """How one kind of answer is written."""
+
+    id_prefix: str
+    object: str
+    chunk_object: str
+
+    def choice(self, *, index: int, text: str, finish_reason: str) -> dict[str, Any]:
+        """A choice of a whole answer."""
+
+    def chunk(self, *, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+        """A choice of one event."""
+
+    def opening(self, *, index: int) -> dict[str, Any] | None:
+        """The event that comes before a choice's first text, if there is one."""
+
+
+class ChatShape:
+    id_prefix = "chatcmpl"
+    object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def choice(self, *, index: int, text: str, finish_reason: str) -> dict[str, Any]:
+        message = {"role": "assistant", "content": text, "refusal": None}
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
+
+    def chunk(self, *, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+        delta = {"content": text} if text else {}
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+    def opening(self, *, index: int) -> dict[str, Any] | None:
+        delta = {"role": "assistant", "content": ""}
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+class CompletionShape:
+    id_prefix = "cmpl"
+    object = "text_completion"
+    chunk_object = "text_completion"
+
+    def choice(self, *, index: int, text: str, finish_reason: str) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+    def chunk(self, *, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+    def opening(self, *, index: int) -> dict[str, Any] | None:
+        return None
+
+
+@dataclass
+class Tally:
+    """What one request has used so far."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+    def usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+
+def _respond(
+    body: GenerationBody, *, job: Job, shape: Shape, model: TextModel, serving: Serving, request: Request
+) -> Response:
+    if len(job.requests) > serving.admission.largest:
+        raise ApiError(
+            f"This request has {len(job.requests)} answers (prompts times n); "
+            f"at most {serving.admission.largest} fit the queue.",
+            param="n",
+        )
+    request.state.user = body.user
+    head = {
+        "id": f"{shape.id_prefix}-{uuid4().hex}",
+        "object": shape.chunk_object if body.stream else shape.object,
+        "created": int(time.time()),
+        "model": body.model,
+    }
+    tally = Tally(job.prompt_tokens)
+    pieces = lambda: run_job(job, model=model, serving=serving)  # noqa: E731
+    held: dict[str, Any] = {"serving": serving, "sequences": len(job.requests)}
+    if not body.stream:
+        return Answer(compute=lambda: _collect(pieces, head=head, shape=shape, tally=tally), **held)
+    return EventStream(
+        events=lambda: _events(pieces, head=head, shape=shape, tally=tally, include_usage=body.include_usage),
+        **held,
+    )
+
+
+Pieces = Callable[[], AsyncGenerator[tuple[int, Piece], None]]
+
+
+async def _collect(pieces: Pieces, *, head: dict[str, Any], shape: Shape, tally: Tally) -> dict[str, Any]:
+    texts: dict[int, list[str]] = {}
+    reasons: dict[int, str] = {}
+    async with aclosing(pieces()) as news:
+        async for index, piece in news:
+            tally.completion_tokens += piece.tokens
+            texts.setdefault(index, []).append(piece.text)
+            if piece.finish_reason is not None:
+                reasons[index] = piece.finish_reason
+    choices: Sequence[dict[str, Any]] = [
+        shape.choice(index=index, text="".join(texts[index]), finish_reason=reasons[index])
+        for index in sorted(texts)
+    ]
+    return {**head, "choices": choices, "usage": tally.usage()}
+
+
+async def _events(
+    pieces: Pieces, *, head: dict[str, Any], shape: Shape, tally: Tally, include_usage: bool
+) -> AsyncGenerator[dict[str, Any], None]:
+    # With usage asked for, every event but the last says null.
+    no_usage: dict[str, Any] = {"usage": None} if include_usage else {}
+    opened: set[int] = set()
+    async with aclosing(pieces()) as news:
+        async for index, piece in news:
+            tally.completion_tokens += piece.tokens
+            if index not in opened:
+                opened.add(index)
+                opening = shape.opening(index=index)
+                if opening is not None:
+                    yield {**head, "choices": [opening], **no_usage}
+            if piece.text:
+                yield {
+                    **head,
+                    "choices": [shape.chunk(index=index, text=piece.text, finish_reason=None)],
+                    **no_usage,
+                }
+            if piece.finish_reason is not None:
+                last = shape.chunk(index=index, text="", finish_reason=piece.finish_reason)
+                yield {**head, "choices": [last], **no_usage}
+    if include_usage:
+        yield {**head, "choices": [], "usage": tally.usage()}
+
+
+def _text_model(serving: Serving) -> TextModel:
+    model = serving.require_model()
+    assert isinstance(model, TextModel)
+    return model
+
+
+def _check_model(wanted: str, *, serving: Serving) -> None:
+    if wanted != serving.environment.model_name:
+        raise model_not_found(wanted, served=serving.environment.model_name)
