@@ -55,7 +55,7 @@ def request_id_of(headers: Mapping[str, str]) -> str:
 
 def headers_for_runtime(headers: Mapping[str, str], *, request_id: str) -> dict[str, str]:
     """Request headers that a replica gets: never credentials, nor anything about the connection."""
-    passed = {name: headers[name] for name in _PASSED if name in headers}
+    passed = {name: headers[name] for name in _PASSED if headers.get(name, "\xff").isascii()}
     # Answers are read on their way (usage, ends of events), so they must not be compressed.
     return passed | {"accept-encoding": "identity", "x-request-id": request_id}
 
