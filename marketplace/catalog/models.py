@@ -159,7 +159,7 @@ class ImportState(models.TextChoices):
 
 
 class ModelImport(models.Model):
-    """Brings a model's files into storage and publishes a version. Resumable; one Celery task a pass."""
+    """Brings a model's files into storage and publishes a version, in short passes (see `imports.py`)."""
 
     public_id = PublicIdField("imp")
     source = models.CharField(max_length=200)  # "hub:owner/name" or "folder:/path"
@@ -170,9 +170,15 @@ class ModelImport(models.Model):
     revision = models.CharField(max_length=40, blank=True)  # what was resolved
     bytes_done = models.BigIntegerField(default=0)
     bytes_total = models.BigIntegerField(null=True)
+    # The files to bring, once known: [{"path", "bytes", "sha256", "blob_id"}]; see `imports.PlannedFile`.
+    files = models.JSONField(default=list, blank=True, editable=False)
+    # What the hub says of the model: {"license", "gated", "task"}; empty for a folder.
+    reported = models.JSONField(default=dict, blank=True, editable=False)
     error = models.TextField(blank=True)
     retryable = models.BooleanField(default=True)
-    attempts = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0)  # failures in a row
+    lease_token = models.CharField(max_length=36, blank=True, editable=False)
+    lease_until = models.DateTimeField(db_default=Now(), editable=False)  # a worker is at it until then
     next_attempt_at = models.DateTimeField(db_default=Now())
     version = models.ForeignKey(ModelVersion, on_delete=models.SET_NULL, null=True, related_name="imports")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

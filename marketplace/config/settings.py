@@ -181,6 +181,10 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A task that a killed worker had taken is delivered again after this time; the sweep does not wait for it.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 CELERY_TASK_TIME_LIMIT = 120
+# Periodic work by task name and seconds. A tick lost or doubled costs nothing: each only looks what is due.
+CELERY_BEAT_SCHEDULE = {
+    "resume-imports": {"task": "marketplace.catalog.tasks.resume_imports", "schedule": 15.0},
+}
 
 # --- Text, time, files -------------------------------------------------------------------------------------
 
@@ -246,6 +250,11 @@ SPECTACULAR_SETTINGS = {
 
 HF_ENDPOINT = env_url("HF_ENDPOINT", default="https://huggingface.co", schemes=("http", "https"))
 HF_TOKEN = str(env("HF_TOKEN", default=""))
+MODEL_FOLDERS = [
+    Path(folder).resolve()
+    for folder in env.list("MODEL_FOLDERS", default=[str(MARKETPLACE_HOME.root / "incoming")])
+]
+"""Folders that staff may import models from; anything below one of them."""
 
 # --- Logs --------------------------------------------------------------------------------------------------
 
