@@ -9,6 +9,8 @@ from marketplace.rest.fallbacks import unknown_route
 # One line for each subject.
 api = [
     path("", include("marketplace.accounts.urls")),
+    path("", include("marketplace.catalog.urls")),
+    path("", include("marketplace.hardware.urls")),
 ]
 
 portal = [
