@@ -150,9 +150,7 @@ def test_a_hub_that_is_not_there_may_be_tried_again(settings: Settings):
         ("with a token that was not granted access", "hf_wrong", "gated: accept its terms"),
     ],
 )
-def test_a_gated_model_is_refused(
-    hub: Hub, part: Path, settings: Settings, case: str, token: str, says: str
-):
+def test_a_gated_model_is_refused(hub: Hub, part: Path, settings: Settings, case: str, token: str, says: str):
     hub.add("tiny/llama", tiny_model(), gated=True, token="hf_right")
     settings.HF_TOKEN = token
     file = file_of(hub, "config.json")
