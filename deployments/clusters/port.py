@@ -55,7 +55,7 @@ class ObservedObject:
     ref: ObjectRef
     uid: str
     resource: str
-    """Value of RESOURCE_LABEL."""
+    """Value of RESOURCE_LABEL; empty for what serves many rows, as a namespace does."""
     revision: int | None
     spec_hash: str
     deleting_since: datetime | None = None  # timezone-aware
@@ -112,7 +112,10 @@ class Observation:
 
     @property
     def resources(self) -> frozenset[str]:
-        return frozenset({item.resource for item in self.objects} | {item.resource for item in self.pods})
+        """Public ids of all that is there. What belongs to no row, as a namespace, has none."""
+        return frozenset({item.resource for item in self.objects} | {item.resource for item in self.pods}) - {
+            ""
+        }
 
     @property
     def is_empty(self) -> bool:
