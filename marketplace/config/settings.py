@@ -246,6 +246,16 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 
+# --- Local cluster -----------------------------------------------------------------------------------------
+
+# Kubernetes quantities ("4", "16Gi"); empty = what the machine has. More than that overcommits it.
+LOCAL_CLUSTER_CPU = str(env("LOCAL_CLUSTER_CPU", default=""))
+LOCAL_CLUSTER_MEMORY = str(env("LOCAL_CLUSTER_MEMORY", default=""))
+# JSON file with further images: {"repository": {"command": [...], "environment": {...}}}.
+LOCAL_CLUSTER_IMAGES = (
+    Path(os.environ["LOCAL_CLUSTER_IMAGES"]) if "LOCAL_CLUSTER_IMAGES" in os.environ else None
+)
+
 # --- Model hub ---------------------------------------------------------------------------------------------
 
 HF_ENDPOINT = env_url("HF_ENDPOINT", default="https://huggingface.co", schemes=("http", "https"))

@@ -1,0 +1,64 @@
+"""`manage.py localcluster`: the node of the local cluster. Uses no database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from deployments.clusters.errors import ClusterConflict
+from deployments.clusters.local.containers import Places
+from deployments.clusters.local.daemon import Daemon
+from deployments.clusters.local.scheduling import Node
+from deployments.clusters.local.store import Store
+from deployments.clusters.quantities import amount
+
+
+class Command(BaseCommand):
+    help = "Runs the node of the local cluster: containers as processes of this machine, until SIGTERM."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        options = (
+            ("--root", Path(settings.MARKETPLACE_HOME.cluster), Path, "folder of the cluster's state"),
+            ("--cpu", settings.LOCAL_CLUSTER_CPU, str, "CPUs it offers, for example 2 or 1500m"),
+            ("--memory", settings.LOCAL_CLUSTER_MEMORY, str, "memory it offers, for example 16Gi"),
+        )
+        for name, default, kind, text in options:
+            parser.add_argument(
+                name, type=kind, default=default, help=f"{text} (default: {default or 'all'})"
+            )
+
+    def handle(self, *, root: Path, cpu: str, memory: str, **options: Any) -> None:
+        images = settings.LOCAL_CLUSTER_IMAGES
+        daemon = Daemon(
+            store=Store(root.resolve()),
+            places=Places(storage=settings.STORAGE_ROOT, checkout=settings.BASE_DIR, images=images),
+            node=_node(cpu=cpu, memory=memory),
+        )
+        try:
+            asyncio.run(daemon.run())
+        except ClusterConflict as error:
+            raise CommandError(str(error)) from error
+
+
+def _node(*, cpu: str, memory: str) -> Node:
+    """What is offered: the given amounts, else the machine's."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return Node(
+        labels={
+            "kubernetes.io/hostname": "local",
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": architecture,
+        },
+        allocatable={
+            "cpu": amount("cpu", cpu or os.cpu_count() or 1),
+            "memory": amount("memory", memory or psutil.virtual_memory().total),
+        },
+    )

@@ -1,0 +1,44 @@
+"""Opens the cluster that a row describes, by its kind: the only place that knows which kinds there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from deployments.clusters.errors import ClusterRejected
+from deployments.clusters.local.cluster import LocalCluster
+from deployments.clusters.port import Cluster
+from marketplace.hardware import models
+
+
+def _open_local(name: str, configuration: Mapping[str, Any]) -> Cluster:
+    """`root` in the configuration names another folder than the installation's own."""
+    return LocalCluster(name=name, root=Path(configuration.get("root") or settings.MARKETPLACE_HOME.cluster))
+
+
+KINDS: Mapping[str, Callable[[str, Mapping[str, Any]], Cluster]] = {
+    models.ClusterKind.LOCAL: _open_local,
+}
+
+
+def open_cluster(row: models.Cluster) -> Cluster:
+    """The cluster of the row; one instance for the same configuration.
+
+    Raises ClusterRejected when nothing here speaks to clusters of that kind.
+    """
+    return _open(row.slug, row.kind, json.dumps(row.configuration, sort_keys=True))
+
+
+@lru_cache
+def _open(slug: str, kind: str, configuration: str) -> Cluster:
+    if kind not in KINDS:
+        known = ", ".join(sorted(KINDS))
+        raise ClusterRejected(
+            f"cluster {slug}: nothing opens kind {kind!r}; use one of: {known}", field="kind"
+        )
+    return KINDS[kind](slug, json.loads(configuration))
