@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import psutil
-from deployments.clusters.local.containers import MARKER
 
+from deployments.clusters.local.containers import MARKER
 from marketplace.embedded.lock import find_holder
 from marketplace.embedded.paths import Home
 from marketplace.embedded.state import ManagerState, read_state
