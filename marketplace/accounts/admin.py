@@ -57,12 +57,12 @@ class UserAdmin(DjangoUserAdmin[User]):
     list_filter = ("is_staff", "is_active")
     search_fields = ("email", "first_name", "last_name")
     readonly_fields = ("last_login", "date_joined")
-    fieldsets: ClassVar = [
+    fieldsets = [
         (None, {"fields": ["email", "password", "first_name", "last_name"]}),
         ("May do", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
-    add_fieldsets: ClassVar = [
+    add_fieldsets = [
         (None, {"classes": ["wide"], "fields": ["email", "usable_password", "password1", "password2"]})
     ]
 
