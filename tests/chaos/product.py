@@ -46,6 +46,9 @@ class Product:
             "MARKETPLACE_HOME": str(home),
             "LOCAL_CLUSTER_IMAGES": str(images),
             "PYTHONPATH": str(CHECKOUT),
+            # Containers that compute nothing may be many.
+            "LOCAL_CLUSTER_CPU": "64",
+            "LOCAL_CLUSTER_MEMORY": "256Gi",
         }
         self._http = httpx.Client(timeout=10)
         self._key = ""
