@@ -53,6 +53,11 @@ check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API do
 chaos: $(INSTALLED) ## Kill components at random and check that everything comes right (ROUNDS=50 SEED=1)
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
+bench-%: $(INSTALLED)
+	@test -f tests/bench/$(subst -,_,$*).py || { \
+		echo "there is no such benchmark; there are: $(notdir $(basename $(wildcard tests/bench/[a-z]*.py)))"; exit 1; }
+	$(BIN)/python -m tests.bench.$(subst -,_,$*)
+
 openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
 

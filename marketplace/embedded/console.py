@@ -6,6 +6,7 @@ slow, gone, or was never there (`up --detach`).
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -61,3 +62,18 @@ class Console:
         names = list(self._positions)
         color = COLORS[names.index(name) % len(COLORS)] if name in names else 1
         return f"\x1b[{color}m{label}\x1b[0m"
+
+
+class NamedStream(io.TextIOBase):
+    """A text stream whose whole lines the console prints under a name."""
+
+    def __init__(self, console: Console, *, name: str) -> None:
+        self.console = console
+        self.name = name
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *whole, self._rest = (self._rest + text).split("\n")
+        for line in whole:
+            self.console.say(line, name=self.name)
+        return len(text)

@@ -26,7 +26,7 @@ from django.db import connections
 from marketplace.accounts.bootstrap import Credentials
 from marketplace.embedded.addresses import check_free, host_and_port, with_free_port
 from marketplace.embedded.components import product_programs, service_programs
-from marketplace.embedded.console import Console
+from marketplace.embedded.console import Console, NamedStream
 from marketplace.embedded.credentials import credentials_file, ensure_credentials
 from marketplace.embedded.lock import HomeLock
 from marketplace.embedded.paths import Home
@@ -104,10 +104,10 @@ class Manager:
 
     def _prepare_database(self) -> Credentials:
         steps: list[tuple[str, Callable[[], object]]] = [
-            ("bringing the database up to date", lambda: call_command("migrate", verbosity=0)),
+            ("bringing the database up to date", lambda: self._command("migrate", verbosity=0)),
         ]
         if self.wishes.seed and "seed" in get_commands():
-            steps.append(("filling the catalog", lambda: call_command("seed", verbosity=0)))
+            steps.append(("filling the catalog", lambda: self._command("seed")))
         try:
             for message, step in steps:
                 self.console.say(message)
@@ -117,6 +117,9 @@ class Manager:
             return ensure_credentials(self.home.root, database_is_ours=not os.environ.get("DATABASE_URL"))
         finally:
             connections.close_all()  # the manager needs the database no more, and must not hold up its end
+
+    def _command(self, name: str, **options: object) -> None:
+        call_command(name, stdout=NamedStream(self.console, name=name), **options)
 
     def _take_down(self) -> None:
         if self.supervisor.components:

@@ -41,7 +41,7 @@ class Command(BaseCommand):
             "--detach", action="store_true", help="return when everything is ready; `down` stops it"
         )
         parser.add_argument(
-            "--timeout", type=float, default=180.0, help="with --detach: seconds until ready (180)"
+            "--timeout", type=float, default=300.0, help="with --detach: seconds until ready (300)"
         )
 
     def handle(self, **options: Any) -> None:
