@@ -111,7 +111,7 @@ MIDDLEWARE = [
     "marketplace.rest.request_ids.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "marketplace.web.static_files.StaticFilesMiddleware",
     "marketplace.rest.limits.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -42,7 +42,9 @@ class RequestIdFilter(logging.Filter):
     """Adds `request_id` to log records; "-" outside of a request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current.get()
+        # Django logs refused requests when the middleware have ended, and hands over the request instead.
+        of_record = getattr(getattr(record, "request", None), "request_id", None)
+        record.request_id = of_record or current.get()
         return True
 
 
