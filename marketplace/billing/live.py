@@ -1,7 +1,8 @@
 """Time that is being spent right now and is not in the ledger yet.
 
 The ledger holds closed intervals only. What still runs is known to `deployments`, which billing must not
-import; it registers a source here when its app is ready, and `GET /usage/` shows both.
+import; it registers sources here when its app is ready, and `GET /usage/` shows both. A second kind of source
+tells the whole lives of replicas that have ended, for `verify_ledger`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,23 @@ Source = Callable[[Organization, datetime], Iterable[LiveUsage]]
 _sources: list[Source] = []
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lifetime:
+    """What the cluster reported of a replica that has ended: all of it must be in the ledger."""
+
+    replica_uid: str
+    resource: str
+    start: datetime
+    """Of its container."""
+    end: datetime
+
+
+LifetimeSource = Callable[[], Iterable[Lifetime]]
+"""() -> the replicas of all organizations that have ended and whose usage should be recorded by now."""
+
+_lifetime_sources: list[LifetimeSource] = []
+
+
 def register(source: Source) -> Source:
     """Adds a source; usable as a decorator. Registering the same function again changes nothing."""
     if source not in _sources:
@@ -53,3 +71,21 @@ def unregister(source: Source) -> None:
 def live_usage(*, organization: Organization, now: datetime) -> list[LiveUsage]:
     """Everything that the sources report for one organization."""
     return [usage for source in _sources for usage in source(organization, now)]
+
+
+def register_lifetimes(source: LifetimeSource) -> LifetimeSource:
+    """Adds a source of lifetimes; usable as a decorator. The same function again changes nothing."""
+    if source not in _lifetime_sources:
+        _lifetime_sources.append(source)
+    return source
+
+
+def unregister_lifetimes(source: LifetimeSource) -> None:
+    """Takes a source away, if it is there."""
+    if source in _lifetime_sources:
+        _lifetime_sources.remove(source)
+
+
+def lifetimes() -> list[Lifetime]:
+    """Every lifetime that the sources report."""
+    return [lifetime for source in _lifetime_sources for lifetime in source()]
