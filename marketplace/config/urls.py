@@ -11,10 +11,12 @@ api = [
     path("", include("marketplace.accounts.urls")),
     path("", include("marketplace.catalog.urls")),
     path("", include("marketplace.hardware.urls")),
+    path("", include("marketplace.billing.urls")),
 ]
 
 portal = [
     path("", include("marketplace.accounts.portal_urls")),
+    path("", include("marketplace.billing.portal_urls")),
     path("", include("marketplace.web.urls")),
 ]
 
