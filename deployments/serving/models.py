@@ -71,7 +71,7 @@ class Deployment(Workload):
 
     # Fact
     state = models.CharField(max_length=16, choices=DeploymentState.choices, default=DeploymentState.PENDING)
-    serving_revision = models.PositiveIntegerField(null=True, blank=True)  # the revision that answers now
+    serving_revision = models.PositiveIntegerField(null=True, blank=True)  # the one that answers
     ready_replicas = models.PositiveIntegerField(default=0)
     degradations = models.JSONField(default=list)  # serving, but worse than asked: [{"reason", "message"}]
 
@@ -139,6 +139,9 @@ class Replica(models.Model):
     finished_at = models.DateTimeField(null=True)
     # When it was first missing from an observation without a reported end; stands in for `finished_at`.
     vanished_at = models.DateTimeField(null=True)
+    # When it was asked to stop: by the customer, or because another revision took its place. No second after
+    # it is the customer's.
+    stop_requested_at = models.DateTimeField(null=True)
     restarts = models.PositiveIntegerField(default=0)
     exit_code = models.IntegerField(null=True)
     reason = models.CharField(max_length=80, blank=True)
