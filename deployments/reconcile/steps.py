@@ -1,0 +1,80 @@
+"""Plans what to do on a cluster: the difference between the objects wanted and the objects seen. Pure.
+
+What is wanted during a rollout, a pause or a deletion is decided by `serving` and `tuning`; here it is only a
+list of manifests. Whatever of the resource's is not on the list goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from deployments.clusters.port import SPEC_HASH_ANNOTATION, Manifest, ObjectRef, Observation, ObservedObject
+
+
+class Action(StrEnum):
+    APPLY = "apply"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One call to the cluster, and why it is made."""
+
+    action: Action
+    ref: ObjectRef
+    reason: str
+    manifest: Manifest | None = field(default=None, repr=False)
+    """What to apply; None for a deletion."""
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.ref}: {self.reason}"
+
+
+def plan_steps(wanted: Sequence[Manifest], seen: Observation, *, unwanted: str) -> tuple[Step, ...]:
+    """Steps that lead from `seen` to `wanted`, in the order to take them; none when there is nothing to do.
+
+    `unwanted` says why anything else of the resource has to go. Applying comes before deleting, so that a
+    replacement exists before what it replaces is taken away.
+    """
+    present = {item.ref: item for item in seen.objects}
+    shared = [manifest for manifest in wanted if manifest["kind"] == "Namespace"]
+    own = {ObjectRef.of(manifest): manifest for manifest in wanted if manifest["kind"] != "Namespace"}
+
+    applies = [
+        Step(action=Action.APPLY, ref=ref, reason=reason, manifest=manifest)
+        for ref, manifest in own.items()
+        if (reason := _reason_to_apply(manifest, present.get(ref)))
+    ]
+    deletes = [
+        Step(action=Action.DELETE, ref=item.ref, reason=unwanted)
+        for item in seen.objects
+        # An object that is going already needs no second request: its finalizers or its grace period hold it.
+        if item.ref not in own and item.ref.kind != "Namespace" and item.deleting_since is None
+    ]
+    # The namespace is shared by all of an organization's resources, so it is in none's observation. Whoever
+    # creates something in it makes sure of it first.
+    namespaces = [
+        Step(
+            action=Action.APPLY, ref=ObjectRef.of(manifest), reason="the others live in it", manifest=manifest
+        )
+        for manifest in shared
+    ]
+    creates = any(step.ref not in present for step in applies)
+    return (*(namespaces if creates else ()), *applies, *deletes)
+
+
+def _reason_to_apply(manifest: Manifest, seen: ObservedObject | None) -> str:
+    """Why the object has to be applied; empty if it does not."""
+    if seen is None:
+        return "it is not there"
+    if seen.deleting_since is not None:
+        # Applying would only change an object on its way out. The next look finds it gone and creates it.
+        return ""
+    if manifest["kind"] == "Job":
+        # Kubernetes refuses to change a Job's pods: what was started runs to its end.
+        return ""
+    if seen.spec_hash != manifest["metadata"]["annotations"][SPEC_HASH_ANNOTATION]:
+        return "it is not as wanted"
+    return ""
