@@ -1,0 +1,112 @@
+"""The facts of one replica, and how an observation adds to them. Pure.
+
+Facts only grow: a first start stays the first start, also when the cluster later forgets it. What is derived
+from them (status, usage) can therefore be derived again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from deployments.clusters.port import ObservedPod
+from deployments.reconcile.termination import TerminationReason, termination_reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaFacts:
+    """A pod as it is recorded: the columns of `serving.models.Replica`. Times are timezone-aware."""
+
+    uid: str
+    name: str
+    revision: int | None
+    phase: str
+    created_at: datetime
+    node: str = ""
+    address: str = ""
+    ready: bool = False
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+    ready_at: datetime | None = None
+    finished_at: datetime | None = None
+    vanished_at: datetime | None = None
+    stop_requested_at: datetime | None = None
+    restarts: int = 0
+    exit_code: int | None = None
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When its life ended; None while it may still run."""
+        return self.finished_at or self.vanished_at
+
+    @property
+    def termination(self) -> TerminationReason | None:
+        """Why it ended; None while it may still run."""
+        if self.ended_at is None:
+            return None
+        stop = self.stop_requested_at
+        return termination_reason(
+            word=self.reason,
+            exit_code=self.exit_code,
+            started=self.started_at is not None,
+            vanished=self.finished_at is None,
+            stop_requested=stop is not None and stop <= self.ended_at,
+        )
+
+
+def observed_replica(pod: ObservedPod, *, before: ReplicaFacts | None = None) -> ReplicaFacts:
+    """What is known of a replica once `pod` was seen. `before` is what was recorded of it, if anything."""
+    return ReplicaFacts(
+        uid=pod.uid,
+        name=_text(pod.name, 80),
+        revision=pod.revision,
+        phase=_text(pod.phase, 16),
+        created_at=before.created_at if before else pod.created_at,
+        node=_text(pod.node, 80),
+        address=_text(pod.address, 80),
+        # A pod on its way out may answer a little longer, but no request should be sent to it.
+        ready=pod.ready and pod.deleting_since is None and pod.finished_at is None,
+        scheduled_at=(before.scheduled_at if before else None) or pod.scheduled_at,
+        started_at=(before.started_at if before else None) or pod.started_at,
+        ready_at=(before.ready_at if before else None) or pod.ready_at,
+        finished_at=(before.finished_at if before else None) or pod.finished_at,
+        # Not `vanished_at`: it was there after all.
+        stop_requested_at=_earliest(before.stop_requested_at if before else None, pod.deleting_since),
+        restarts=pod.restarts,
+        exit_code=pod.exit_code,
+        reason=_text(pod.reason, 80),
+        message=_text(pod.message, 2000),
+    )
+
+
+def vanished_replica(before: ReplicaFacts, *, at: datetime) -> ReplicaFacts:
+    """What is known of a replica that is gone without a reported end. `at`: when that was noticed."""
+    if before.ended_at is not None:
+        return before
+    return replace(before, vanished_at=max(at, before.created_at), ready=False)
+
+
+def stopping_replica(before: ReplicaFacts, *, at: datetime) -> ReplicaFacts:
+    """The replica was asked to stop at a moment; an earlier request stays."""
+    return replace(before, stop_requested_at=_earliest(before.stop_requested_at, at))
+
+
+def observed_replicas(
+    pods: Iterable[ObservedPod], *, recorded: Mapping[str, ReplicaFacts], at: datetime
+) -> list[ReplicaFacts]:
+    """All that is known of the replicas in `recorded` (by uid) and `pods`, oldest first."""
+    seen = {pod.uid: observed_replica(pod, before=recorded.get(pod.uid)) for pod in pods}
+    gone = [vanished_replica(facts, at=at) for uid, facts in recorded.items() if uid not in seen]
+    return sorted([*seen.values(), *gone], key=lambda facts: (facts.created_at, facts.uid))
+
+
+def _earliest(*times: datetime | None) -> datetime | None:
+    return min((time for time in times if time is not None), default=None)
+
+
+def _text(value: str, length: int) -> str:
+    """Fits the column, so that what is stored equals what is seen next. PostgreSQL takes no NUL."""
+    return value.replace("\x00", "")[:length]

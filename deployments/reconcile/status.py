@@ -1,0 +1,306 @@
+"""Derives the state of a workload, and everything else that customers read, from facts. Pure, and total.
+
+The states are those of `DeploymentState` and `JobState`. None is ever chosen by anybody: the same facts give
+the same state, whatever was written before. `paused` and `deleted` are said when nothing is observed, never
+because a request to delete was accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployments.clusters.port import Observation, ObservedObject, ObservedPod
+from deployments.reconcile.conditions import Condition, Problem, reconciled
+from deployments.reconcile.waiting import Waiting, longest_wait
+
+
+class State(StrEnum):
+    """Values of `deployments.serving.models.DeploymentState`, for a module that knows no Django."""
+
+    PENDING = "pending"
+    INITIALIZING = "initializing"
+    RUNNING = "running"
+    UPDATING = "updating"
+    UPDATE_FAILED = "update_failed"
+    PAUSED = "paused"
+    SCALED_TO_ZERO = "scaled_to_zero"
+    FAILED = "failed"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+class Wish(StrEnum):
+    """Values of `deployments.serving.models.DesiredState`."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingWish:
+    """What the customer wants of a deployment."""
+
+    desired: Wish
+    replicas: int
+    target: int
+    """Number of the revision aimed at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingStatus:
+    """The facts of a deployment as customers read them."""
+
+    state: State
+    serving: int | None
+    """Number of the revision that answers, also while it is down for a moment; None before the first."""
+    ready_replicas: int
+    """Of the revision that answers."""
+    conditions: tuple[Condition, ...]
+    degradations: tuple[dict[str, str], ...] = ()
+
+
+def serving_revision(wish: ServingWish, *, before: int | None, seen: Observation) -> int | None:
+    """Which revision answers.
+
+    The one aimed at takes over once as many of its replicas are ready as are wanted, so that nobody notices
+    the change. When there is nothing to take over from, the first ready replica is enough.
+    """
+    if wish.desired is not Wish.RUNNING:
+        return None if seen.is_empty else before
+    ready = len(_ready(seen, wish.target))
+    needed = 1 if before is None else max(1, wish.replicas)
+    return wish.target if ready >= needed else before
+
+
+def serving_status(
+    wish: ServingWish,
+    *,
+    state_before: str,
+    serving: int | None,
+    seen: Observation,
+    problem: Problem | None,
+    settled: bool,
+) -> ServingStatus:
+    """Everything that customers read about a deployment.
+
+    `serving` is the answer of `serving_revision`; `problem` what the last attempt to change the cluster ran
+    into; `settled` says that the cluster has what is wanted, so that the problem is over.
+    """
+    ready = len(_ready(seen, serving)) if serving is not None else 0
+    if wish.desired is not Wish.RUNNING:
+        return _stopping(wish, state_before, serving, ready, seen, problem)
+
+    target_wait = longest_wait(_of(seen, wish.target))
+    refused = problem is not None and problem.is_final
+    hopeless = refused or target_wait.is_hopeless
+    conditions: list[Condition] = []
+    degradations: tuple[dict[str, str], ...] = ()
+    if serving is not None and ready:
+        state = State.RUNNING
+        conditions.append(
+            Condition(
+                type="Ready",
+                holds=True,
+                reason="Serving",
+                message=f"Revision {serving} answers with {_count(ready, 'replica')}.",
+            )
+        )
+        if serving == wish.target and ready < wish.replicas:
+            wait = longest_wait(_of(seen, serving))
+            message = f"{ready} of {wish.replicas} replicas are ready. {wait.message}"
+            degradations = ({"reason": "FewerReplicas", "message": message},)
+    else:
+        wait = target_wait if serving is None else longest_wait(_of(seen, serving))
+        if hopeless and (serving is None or serving == wish.target or wait.is_hopeless):
+            state = State.FAILED
+        elif wait.needs_capacity:
+            state = State.PENDING
+        else:
+            state = State.INITIALIZING
+        conditions.append(_not_ready(wait, problem))
+
+    if serving is not None and serving != wish.target:
+        conditions.append(_not_updated(wish, serving, target_wait, problem))
+        if state is State.RUNNING:
+            state = State.UPDATE_FAILED if hopeless else State.UPDATING
+    return ServingStatus(
+        state=state,
+        serving=serving,
+        ready_replicas=ready,
+        conditions=(*conditions, *_reconciled(problem, settled)),
+        degradations=degradations,
+    )
+
+
+def _stopping(
+    wish: ServingWish,
+    state_before: str,
+    serving: int | None,
+    ready: int,
+    seen: Observation,
+    problem: Problem | None,
+) -> ServingStatus:
+    gone = seen.is_empty
+    if wish.desired is Wish.DELETED:
+        state, word = (State.DELETED, "Deleted") if gone else (State.DELETING, "Deleting")
+    elif gone:
+        state, word = State.PAUSED, "Paused"
+    else:
+        # There is no word for "on its way to paused": it is what it was, until nothing is observed.
+        state = State.RUNNING if state_before == State.PAUSED else State(state_before)
+        word = "Stopping"
+    message = "Nothing of it is left on the cluster." if gone else _what_is_left(seen)
+    return ServingStatus(
+        state=state,
+        serving=serving,
+        ready_replicas=ready,
+        conditions=(
+            Condition(type="Ready", holds=False, reason=word, message=message),
+            *_reconciled(problem, gone),
+        ),
+    )
+
+
+def _what_is_left(seen: Observation) -> str:
+    parts = []
+    if seen.pods:
+        parts.append(_count(len(seen.pods), "replica"))
+    if seen.objects:
+        parts.append(_count(len(seen.objects), "object"))
+    # Kubernetes' own finalizers have no domain, and say no more than that it is at work.
+    held = sorted({name for item in seen.objects for name in item.finalizers if "/" in name})
+    holding = f"; held by {', '.join(held)}" if held else ""
+    return f"Still on the cluster: {' and '.join(parts)}{holding}."
+
+
+def _not_ready(wait: Waiting, problem: Problem | None) -> Condition:
+    if problem is not None and problem.is_final:
+        return Condition(type="Ready", holds=False, reason=problem.reason, message=problem.message)
+    return Condition(type="Ready", holds=False, reason=wait.reason, message=wait.message)
+
+
+def _not_updated(wish: ServingWish, serving: int, wait: Waiting, problem: Problem | None) -> Condition:
+    reason, message = wait.reason, wait.message
+    if problem is not None and problem.is_final:
+        reason, message = problem.reason, problem.message
+    return Condition(
+        type="Updated",
+        holds=False,
+        reason=reason,
+        message=f"Revision {serving} serves until revision {wish.target} is ready. {message}",
+    )
+
+
+def _reconciled(problem: Problem | None, settled: bool) -> tuple[Condition, ...]:
+    """Nothing is said while the first steps are still to be taken."""
+    if settled:
+        return (reconciled(None),)
+    return (reconciled(problem),) if problem is not None else ()
+
+
+# --- Fine-tuning -------------------------------------------------------------------------------------------
+
+
+class Job(StrEnum):
+    """Values of `deployments.tuning.models.JobState`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Job.SUCCEEDED, Job.FAILED, Job.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobStatus:
+    """The facts of a fine-tuning job as customers read them."""
+
+    state: Job
+    conditions: tuple[Condition, ...]
+
+
+def run_succeeded(seen: Observation) -> bool:
+    """The cluster says that the training run did all of its work."""
+    return any((item.status.get("succeeded") or 0) > 0 for item in _jobs(seen)) or any(
+        pod.phase == "Succeeded" for pod in seen.pods
+    )
+
+
+def run_failed(seen: Observation) -> bool:
+    """The cluster says that the training run failed and is not tried again."""
+    return any(
+        condition.get("type") == "Failed" and condition.get("status") == "True"
+        for item in _jobs(seen)
+        for condition in item.status.get("conditions") or ()
+    )
+
+
+def job_status(
+    *,
+    state_before: str,
+    cancelled: bool,
+    started: bool,
+    seen: Observation,
+    verdict: Job | None,
+    error: str,
+    problem: Problem | None,
+    settled: bool,
+) -> JobStatus:
+    """Everything that customers read about a fine-tuning job.
+
+    `started`: some replica of it has ever started. `verdict`: how the run ended, once its result is
+    published or its failure understood, `error` being what the customer is told of the failure.
+    """
+    state = Job(state_before)
+    if state.is_final:
+        pass
+    elif cancelled:
+        state = Job.CANCELLED if seen.is_empty else state
+    elif verdict is not None:
+        state = verdict
+    else:
+        state = Job.RUNNING if started else Job.QUEUED
+    return JobStatus(
+        state=state,
+        conditions=(
+            _completion(state, cancelled=cancelled, seen=seen, error=error),
+            *_reconciled(problem, settled),
+        ),
+    )
+
+
+def _completion(state: Job, *, cancelled: bool, seen: Observation, error: str) -> Condition:
+    if state is Job.SUCCEEDED:
+        return Condition(type="Succeeded", holds=True, reason="Completed", message="The result is published.")
+    if state is Job.FAILED:
+        return Condition(type="Succeeded", holds=False, reason="Failed", message=error)
+    if state is Job.CANCELLED:
+        return Condition(type="Succeeded", holds=False, reason="Cancelled", message="Cancelled as asked.")
+    if cancelled:
+        return Condition(type="Succeeded", holds=False, reason="Stopping", message=_what_is_left(seen))
+    if any(pod.started_at and pod.phase == "Running" and not pod.deleting_since for pod in seen.pods):
+        return Condition(type="Succeeded", holds=False, reason="Training", message="The model is training.")
+    wait = longest_wait(seen.pods)
+    return Condition(type="Succeeded", holds=False, reason=wait.reason, message=wait.message)
+
+
+def _jobs(seen: Observation) -> list[ObservedObject]:
+    return [item for item in seen.objects if item.ref.kind == "Job"]
+
+
+def _of(seen: Observation, revision: int) -> list[ObservedPod]:
+    return [pod for pod in seen.pods if pod.revision == revision and pod.deleting_since is None]
+
+
+def _ready(seen: Observation, revision: int) -> list[ObservedPod]:
+    return [pod for pod in _of(seen, revision) if pod.ready]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

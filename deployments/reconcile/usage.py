@@ -1,0 +1,82 @@
+"""Turns the facts of a replica into stretches of its life, each with a phase and with who pays. Pure.
+
+The stretches of a replica tile the time from the start of its container to its end: no gap, no overlap.
+
+- Serving: starting is the provider's, until the model has answered for the first time. From then on the
+  customer's, until the replica ends or is asked to stop.
+- Training: the customer's, unless the run ended by the provider's fault; then none of it is.
+- What follows a request to stop is never the customer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from deployments.reconcile.replicas import ReplicaFacts
+from deployments.reconcile.termination import Payer, who_pays
+from marketplace.billing.metering import Stretch, clip
+
+
+class Phase(StrEnum):
+    """Values of `marketplace.billing.models.UsagePhase`."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    TRAINING = "training"
+
+
+def serving_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
+    """The life of a replica of a deployment, to its end or, while it lives, to `until`."""
+    span = _span(replica, until=until)
+    if span is None:
+        return []
+    start, end = span
+    ready = end if replica.ready_at is None else _within(replica.ready_at, start, end)
+    stop = end if replica.stop_requested_at is None else _within(replica.stop_requested_at, ready, end)
+    return _not_empty(
+        Stretch(Phase.STARTING, Payer.PROVIDER, start, ready),
+        Stretch(Phase.SERVING, Payer.CUSTOMER, ready, stop),
+        Stretch(Phase.SERVING, Payer.PROVIDER, stop, end),
+    )
+
+
+def training_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
+    """The life of a replica of a fine-tuning job, to its end or, while it lives, to `until`."""
+    span = _span(replica, until=until)
+    if span is None:
+        return []
+    start, end = span
+    if replica.termination is not None and who_pays(replica.termination) is Payer.PROVIDER:
+        return _not_empty(Stretch(Phase.TRAINING, Payer.PROVIDER, start, end))
+    stop = end if replica.stop_requested_at is None else _within(replica.stop_requested_at, start, end)
+    return _not_empty(
+        Stretch(Phase.TRAINING, Payer.CUSTOMER, start, stop),
+        Stretch(Phase.TRAINING, Payer.PROVIDER, stop, end),
+    )
+
+
+def unrecorded(stretches: Sequence[Stretch], *, recorded: Sequence[Stretch]) -> list[Stretch]:
+    """The part of a replica's life that follows what the ledger holds of it.
+
+    What was recorded stays as it was, also when later facts would have told it differently.
+    """
+    return clip(stretches, start=max((stretch.end for stretch in recorded), default=None), end=None)
+
+
+def _span(replica: ReplicaFacts, *, until: datetime | None) -> tuple[datetime, datetime] | None:
+    """From the start of the container to its end; None if it has not started or `until` is needed."""
+    end = replica.ended_at or until
+    if replica.started_at is None or end is None:
+        return None
+    # Nodes and API servers have clocks of their own, which may disagree by a little.
+    return replica.started_at, max(replica.started_at, end)
+
+
+def _within(moment: datetime, start: datetime, end: datetime) -> datetime:
+    return min(max(moment, start), end)
+
+
+def _not_empty(*stretches: Stretch) -> list[Stretch]:
+    return [stretch for stretch in stretches if stretch.start < stretch.end]

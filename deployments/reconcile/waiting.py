@@ -1,0 +1,99 @@
+"""Why a pod does not serve yet, in the cluster's own words and numbers, and if waiting can help. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from deployments.clusters.port import ObservedPod
+from deployments.reconcile.termination import customer_text, helps_to_retry, termination_reason
+
+HOPELESS_RESTARTS = 5
+"""A container that ended so often without ever having been ready will not be ready by itself. With the pauses
+that Kubernetes makes between restarts (10 s, doubling) that is after five minutes."""
+
+_HOPELESS_WORDS = ("InvalidImageName", "ErrImageNeverPull")
+_IMAGE_WORDS = (
+    *_HOPELESS_WORDS,
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "RegistryUnavailable",
+    "ImageInspectError",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What one pod waits for."""
+
+    rank: int
+    """Of several pods the one with the highest rank is reported."""
+    reason: str
+    message: str
+    is_hopeless: bool = False
+    needs_capacity: bool = False
+
+
+NOT_CREATED = Waiting(
+    rank=0, reason="Starting", message="The cluster is about to create the replicas.", needs_capacity=True
+)
+
+
+def waiting_for(pod: ObservedPod) -> Waiting | None:
+    """What the pod waits for; None if it is ready or on its way out."""
+    if pod.deleting_since is not None or pod.ready or pod.finished_at is not None:
+        return None
+    if pod.reason in _IMAGE_WORDS:
+        return Waiting(
+            rank=50,
+            reason=pod.reason,
+            message=pod.message or "The container image cannot be fetched.",
+            is_hopeless=pod.reason in _HOPELESS_WORDS,
+        )
+    if pod.restarts > 0:
+        return _restarting(pod)
+    if pod.reason == "Unschedulable":
+        return Waiting(
+            rank=40,
+            reason="Unschedulable",
+            message=f"No node has room: {pod.message or 'the cluster does not say why'}",
+            needs_capacity=True,
+        )
+    if pod.scheduled_at is None:
+        return Waiting(rank=10, reason="Scheduling", message="Looking for a node.", needs_capacity=True)
+    where = f" on {pod.node}" if pod.node else ""
+    if pod.started_at is None:
+        return Waiting(rank=10, reason="Preparing", message=f"Preparing the container{where}.")
+    if pod.ready_at is None:
+        return Waiting(rank=10, reason="Loading", message=f"The model is loading{where}.")
+    return Waiting(rank=20, reason="NotReady", message=f"The replica{where} does not say that it is ready.")
+
+
+def longest_wait(pods: Iterable[ObservedPod]) -> Waiting:
+    """What the pods together wait for: the worst of them; NOT_CREATED without pods."""
+    waits = [wait for pod in pods if (wait := waiting_for(pod))]
+    return max(waits, key=lambda wait: (wait.is_hopeless, wait.rank), default=NOT_CREATED)
+
+
+def _restarting(pod: ObservedPod) -> Waiting:
+    ended = termination_reason(
+        word=pod.reason,
+        exit_code=pod.exit_code,
+        started=True,
+        vanished=False,
+        stop_requested=False,
+    )
+    times = "once" if pod.restarts == 1 else f"{pod.restarts} times"
+    code = "" if pod.exit_code is None else f", last with exit code {pod.exit_code}"
+    looping = pod.ready_at is None or pod.reason == "CrashLoopBackOff"
+    detail = f" {pod.message}" if pod.message else ""
+    return Waiting(
+        rank=60,
+        reason=ended.value,
+        message=f"The container ended and was started again {times}{code}. {customer_text(ended)}{detail}",
+        # Once may be bad luck. What helps no one to retry is hopeless the second time.
+        is_hopeless=looping and (pod.restarts >= HOPELESS_RESTARTS or not helps_to_retry(ended)),
+    )
