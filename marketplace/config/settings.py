@@ -181,8 +181,16 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A task that a killed worker had taken is delivered again after this time; the sweep does not wait for it.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 CELERY_TASK_TIME_LIMIT = 120
+SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
+"""How often every cluster is compared with what is wanted of it; the longest that a lost doorbell costs."""
 # Periodic work by task name and seconds. A tick lost or doubled costs nothing: each only looks what is due.
 CELERY_BEAT_SCHEDULE = {
+    # Thrown away when the next one is due, so that they do not queue up behind a worker that was down.
+    "sweep": {
+        "task": "deployments.reconcile.tasks.sweep",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
     "resume-imports": {"task": "marketplace.catalog.tasks.resume_imports", "schedule": 15.0},
 }
 
@@ -238,14 +246,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    # Names that would else be derived from whichever field is met first.
-    "ENUM_NAME_OVERRIDES": {
-        "AcceleratorFamilyEnum": "marketplace.hardware.models.AcceleratorFamily",
-        "ApiKeyStateEnum": ["active", "expired", "revoked"],
-        "ImportStateEnum": "marketplace.catalog.models.ImportState",
-        "DeploymentStateEnum": "deployments.serving.models.DeploymentState",
-        "JobStateEnum": "deployments.tuning.models.JobState",
-    },
     "SERVE_AUTHENTICATION": [],  # the document tells nothing about any customer
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "POSTPROCESSING_HOOKS": [

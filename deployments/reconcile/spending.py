@@ -1,0 +1,35 @@
+"""What replicas that still run have used so far, for `GET /usage/`. Reads only: `recording` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db.models import Q
+
+from deployments.reconcile.kinds import LIVING, RELATED, recorded_replicas
+from deployments.reconcile.registry import KINDS
+from deployments.reconcile.usage import unrecorded
+from marketplace.accounts.models import Organization
+from marketplace.billing.ledger import recorded_stretches
+from marketplace.billing.live import LiveUsage
+
+
+def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
+    """The part of each living replica's time, up to `now`, that the ledger does not hold."""
+    replicas = recorded_replicas(Q(LIVING, organization=organization), uids=[])
+    held = recorded_stretches(uid for facts in replicas.values() for uid in facts)
+    for kind in KINDS.values():
+        rows = kind.rows().filter(public_id__in=replicas).select_related(*RELATED)
+        for loaded in kind.load(rows, replicas=replicas):
+            for facts in loaded.replicas.values():
+                flavor, price = kind.tariff(loaded, revision=facts.revision)
+                yield LiveUsage(
+                    resource=loaded.row.public_id,
+                    resource_name=loaded.row.name,
+                    replica_uid=facts.uid,
+                    flavor=flavor,
+                    region=loaded.row.cluster.region,
+                    price=price,
+                    stretches=unrecorded(kind.stretches(facts, until=now), recorded=held.get(facts.uid, [])),
+                )

@@ -1,0 +1,179 @@
+"""Looks at everything, every few seconds, so that losing a doorbell costs seconds and nothing else.
+
+One list per cluster, one comparison in memory per row, and a doorbell only where there is something to do:
+of a settled system the sweep changes nothing. It covers stopped and deleted rows, and finds what has no row
+at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+
+from deployments.clusters.capacity import remember_nodes
+from deployments.clusters.errors import ClusterError
+from deployments.clusters.port import Cluster, Observation, ObservedObject, ObservedPod
+from deployments.clusters.registry import open_cluster
+from deployments.reconcile.conditions import problem_in
+from deployments.reconcile.kinds import RELATED, Kind, Loaded, recorded_replicas
+from deployments.reconcile.registry import KINDS
+from marketplace.hardware import models as hardware
+
+log = logging.getLogger(__name__)
+
+Ring = Callable[[str], object]
+"""Says "look at this resource now" to whoever reconciles."""
+
+_LOCK = 0x73776565_70  # "sweep", as a number
+
+
+@dataclass
+class Swept:
+    """What one sweep found."""
+
+    rows: int = 0
+    rung: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    """Objects without a row, which were deleted."""
+    unreachable: list[str] = field(default_factory=list)
+    """Clusters that gave no answer."""
+
+
+def sweep(
+    *,
+    ring: Ring,
+    now: Callable[[], datetime] = timezone.now,
+    open_cluster: Callable[[hardware.Cluster], Cluster] = open_cluster,
+) -> Swept | None:
+    """Sweeps all clusters, one after another; None if another sweep is still at it.
+
+    A cluster that is not enabled takes nothing new, but what it has is looked after all the same.
+    """
+    with _only_one() as mine:
+        if not mine:
+            return None
+        swept = Swept()
+        for row in hardware.Cluster.objects.order_by("pk"):
+            try:
+                sweep_cluster(row, cluster=open_cluster(row), ring=ring, now=now, swept=swept)
+            except ClusterError as error:
+                log.warning("cluster %s is left out of this sweep: %s", row, error)
+                swept.unreachable.append(row.slug)
+                _ring_for_new_wishes(row, ring=ring, swept=swept)
+            except Exception:
+                log.exception("cluster %s is left out of this sweep", row)
+                swept.unreachable.append(row.slug)
+        return swept
+
+
+def sweep_cluster(
+    row: hardware.Cluster, *, cluster: Cluster, ring: Ring, now: Callable[[], datetime], swept: Swept
+) -> None:
+    """Sweeps one cluster. Raises ClusterError if it cannot be observed."""
+    # Observe first, read rows second: a row is there before its objects, so none is taken for an orphan.
+    seen = split(cluster.observe())
+    uids = [pod.uid for part in seen.values() for pod in part.pods]
+    replicas = recorded_replicas(Q(cluster=row), uids=uids)
+    involved = seen.keys() | replicas.keys()
+    known: set[str] = set()
+    for kind in KINDS.values():
+        unfinished = kind.unfinished().filter(cluster=row)
+        # Of the finished ones, those that the cluster still shows, or whose replicas' end is not told yet.
+        leftover = kind.rows().filter(cluster=row, public_id__in=involved)
+        rows = list((unfinished | leftover).select_related(*RELATED))
+        known.update(item.public_id for item in rows)
+        swept.rows += len(rows)
+        for loaded in kind.load(rows, replicas=replicas):
+            if needs_a_look(kind, loaded, seen.get(loaded.row.public_id, Observation()), now=now()):
+                swept.rung.append(loaded.row.public_id)
+                ring(loaded.row.public_id)
+    for resource in sorted(seen.keys() - known):
+        _remove_orphans(resource, seen[resource].objects, row=row, cluster=cluster, swept=swept)
+    remember_nodes(row.slug, cluster.nodes())  # for plans, which call no cluster
+
+
+def needs_a_look(kind: Kind, loaded: Loaded, seen: Observation, *, now: datetime) -> bool:
+    """Whether there is anything to record or to do for a row."""
+    row = loaded.row
+    if row.lease_token and row.lease_until > now:
+        return False  # somebody looks at it
+    resting = row.next_look_at > now and row.generation == row.observed_generation
+    try:
+        decision = kind.decide(loaded, seen, now=now)
+    except Exception:
+        # A row that cannot be decided on steps aside in its own look, where the row can say so.
+        if not resting:
+            log.exception("%s cannot be decided on", row.public_id)
+        return not resting
+    if not resting:
+        return not decision.is_settled
+    # While the cluster refuses a step, what it reports is recorded all the same.
+    problem = problem_in(row.conditions)
+    return problem is not None and problem.is_known and decision.has_news
+
+
+def split(seen: Observation) -> dict[str, Observation]:
+    """Resource -> its part of the observation, without namespaces: they are shared."""
+    objects: defaultdict[str, list[ObservedObject]] = defaultdict(list)
+    pods: defaultdict[str, list[ObservedPod]] = defaultdict(list)
+    for item in seen.objects:
+        # Never an orphan either: deleting a namespace deletes the customer's volumes in it.
+        if item.ref.kind != "Namespace":
+            objects[item.resource].append(item)
+    for pod in seen.pods:
+        pods[pod.resource].append(pod)
+    return {
+        resource: Observation(objects=tuple(objects[resource]), pods=tuple(pods[resource]))
+        for resource in list(objects.keys() | pods.keys())
+    }
+
+
+def _remove_orphans(
+    resource: str,
+    objects: Iterable[ObservedObject],
+    *,
+    row: hardware.Cluster,
+    cluster: Cluster,
+    swept: Swept,
+) -> None:
+    """Deletes objects whose row is gone. Nobody else would, and somebody would pay for them."""
+    for item in objects:
+        if item.deleting_since is not None:
+            continue
+        log.warning("cluster %s: %s belongs to %r, which does not exist: deleting", row, item.ref, resource)
+        try:
+            cluster.delete(item.ref)
+            swept.orphans.append(str(item.ref))
+        except ClusterError as error:
+            log.warning("cluster %s: orphan %s stays for now: %s", row, item.ref, error)
+
+
+def _ring_for_new_wishes(row: hardware.Cluster, *, ring: Ring, swept: Swept) -> None:
+    """Rows that were changed since they were looked at say at least that their cluster does not answer."""
+    for kind in KINDS.values():
+        for item in kind.unfinished().filter(cluster=row):
+            if item.generation != item.observed_generation and not item.lease_token:
+                swept.rung.append(item.public_id)
+                ring(item.public_id)
+
+
+@contextmanager
+def _only_one() -> Iterator[bool]:
+    """Whether this is the only sweep. The lock belongs to the database session, so it cannot outlive us."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        (mine,) = cursor.fetchone()
+    try:
+        yield bool(mine)
+    finally:
+        if mine:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])

@@ -1,0 +1,154 @@
+"""Deployments and jobs for the tests of the reconciler, and the world they live in.
+
+Wishes are written as `lifecycle` writes them: columns and generation in one UPDATE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.db.models.functions import Now
+
+from deployments.reconcile.reconciler import Outcome, reconcile
+from deployments.reconcile.sweep import Swept, sweep_cluster
+from deployments.serving.models import Deployment, Event, EventSource, Replica, Revision
+from deployments.serving.spec import Mount, Resources, ServingSpec
+from marketplace.accounts.models import Organization
+from marketplace.billing.models import UsageInterval
+from marketplace.hardware.models import Cluster
+from tests.deployments.reconcile.memory_cluster import Clock, MemoryCluster
+from tests.market import Market
+
+RESOURCES = Resources(cpu_millicores=2000, memory_bytes=4 * 2**30)
+
+
+def serving_spec(*, resource: str, organization: str, revision: int = 1) -> ServingSpec:
+    return ServingSpec(
+        resource=resource,
+        organization=organization,
+        revision=revision,
+        image="marketplace/runtime-cpu:test",
+        environment={"RUNTIME_TASK": "text-generation", "RUNTIME_MODEL_DIR": "/model"},
+        mounts=(Mount(sub_path="models/chatter", mount_path="/model"),),
+        resources=RESOURCES,
+    )
+
+
+@dataclass
+class World:
+    """A market, a cluster in memory and a clock. Each `restart` of the control plane keeps all three."""
+
+    market: Market
+    organization: Organization
+    row: Cluster
+    clock: Clock = field(default_factory=Clock)
+    cluster: MemoryCluster = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cluster = MemoryCluster(name=self.row.slug, clock=self.clock)
+
+    # Wishes
+
+    def create_deployment(self, *, name: str = "bot", replicas: int = 1) -> Deployment:
+        deployment = Deployment.objects.create(
+            organization=self.organization,
+            name=name,
+            recipe=self.market.recipe,
+            flavor=self.market.flavor,
+            cluster=self.row,
+            price=self.market.price,
+            desired_replicas=replicas,
+            created_at=self.clock.now(),
+        )
+        self.add_revision(deployment, 1)
+        return deployment
+
+    def add_revision(self, deployment: Deployment, number: int) -> None:
+        spec = serving_spec(
+            resource=deployment.public_id, organization=self.organization.public_id, revision=number
+        )
+        Revision.objects.create(
+            deployment=deployment,
+            number=number,
+            version=self.market.version,
+            flavor=self.market.flavor,
+            price=self.market.price,
+            spec=spec.to_json(),
+        )
+
+    def update(self, deployment: Deployment, *, revision: int) -> None:
+        self.add_revision(deployment, revision)
+        self.wish(deployment, target_revision=revision)
+
+    def pause(self, deployment: Deployment) -> None:
+        self.wish(deployment, desired_state="paused", stop_requested_at=self.clock.now())
+
+    def resume(self, deployment: Deployment) -> None:
+        self.wish(deployment, desired_state="running", stop_requested_at=None)
+
+    def delete(self, deployment: Deployment) -> None:
+        self.wish(deployment, desired_state="deleted", stop_requested_at=self.clock.now())
+
+    def wish(self, row: Any, **columns: Any) -> None:
+        type(row).objects.filter(pk=row.pk).update(**columns, generation=F("generation") + 1)
+
+    # The control plane at work
+
+    def reconcile(self, row: Any) -> Outcome:
+        outcome = reconcile(row.public_id, cluster=self.cluster, now=self.clock.now)
+        row.refresh_from_db()
+        return outcome
+
+    def look(self) -> Swept:
+        """One sweep; what it rings for is only counted."""
+        swept = Swept()
+        sweep_cluster(
+            self.row, cluster=self.cluster, ring=lambda resource: None, now=self.clock.now, swept=swept
+        )
+        return swept
+
+    def settle(self, *, sweeps: int = 10) -> None:
+        """Sweeps, and answers what they ring for, until nothing is left to do."""
+        for _ in range(sweeps):
+            rung = self.look().rung
+            if not rung:
+                return
+            for resource in rung:
+                reconcile(resource, cluster=self.cluster, now=self.clock.now)
+        raise AssertionError(f"still not settled after {sweeps} sweeps: {rung}")
+
+    def restart(self) -> None:
+        """Time passes after a death: leases end, and rests are over."""
+        for model in (Deployment,):
+            model.objects.update(lease_until=Now(), next_look_at=Now())
+
+    # What there is to see
+
+    def events(self, row: Any) -> list[str]:
+        """Reasons of the events that the reconciler recorded, oldest first."""
+        found = Event.objects.filter(resource=row.public_id, source=EventSource.SYSTEM).order_by("id")
+        return list(found.values_list("reason", flat=True))
+
+    def usage(self, row: Any, *, since: Any) -> list[tuple[str, str, float, float]]:
+        """(phase, who pays, from, to) in seconds after `since`, oldest first."""
+        found = UsageInterval.objects.filter(resource=row.public_id).order_by("during", "id")
+        return [
+            (
+                interval.phase,
+                interval.cause,
+                (interval.during.lower - since).total_seconds(),
+                (interval.during.upper - since).total_seconds(),
+            )
+            for interval in found
+        ]
+
+    def replicas(self, row: Any) -> list[Replica]:
+        return list(Replica.objects.filter(resource=row.public_id).order_by("created_at", "id"))
+
+
+@pytest.fixture
+def world(market: Market, acme: Organization) -> World:
+    return World(market=market, organization=acme, row=market.cluster)
