@@ -1,0 +1,170 @@
+"""The engine on real weights, against plain `generate` of the same model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from runtimes.errors import EngineFailure
+from runtimes.text.continuous import MAX_BATCH_TOKENS, ContinuousBatchingEngine
+from runtimes.text.engine import GenerationRequest, Sampling
+
+pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
+
+GREEDY = Sampling(temperature=0.0)
+END = 2
+
+
+@pytest.fixture(scope="module")
+def model(smollm_folder: Path) -> Any:
+    torch.set_num_threads(2)
+    return AutoModelForCausalLM.from_pretrained(
+        smollm_folder, dtype=torch.float32, local_files_only=True
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def prompts(smollm_folder: Path) -> list[list[int]]:
+    """Five conversations of different lengths; one is longer than a step of the engine."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(smollm_folder, local_files_only=True)
+    texts = [
+        "What is the capital of France?",
+        "Write a short poem about the sea and the wind.",
+        "Hi",
+        "Say three colors.",
+        "Count: " + " ".join(map(str, range(MAX_BATCH_TOKENS // 3))),
+    ]
+    read: list[list[int]] = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
+        )
+        for text in texts
+    ]
+    assert max(map(len, read)) > MAX_BATCH_TOKENS
+    return read
+
+
+def generate_plainly(model: Any, prompt: list[int], *, max_tokens: int) -> list[int]:
+    with torch.inference_mode():
+        output = model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=max_tokens,
+            eos_token_id=END,
+            pad_token_id=END,
+        )
+    answer: list[int] = output[0, len(prompt) :].tolist()
+    return answer
+
+
+@asynccontextmanager
+async def running_engine(
+    model: Any, *, cache_tokens: int = 4096
+) -> AsyncIterator[tuple[ContinuousBatchingEngine, list[BaseException]]]:
+    failures: list[BaseException] = []
+    engine = ContinuousBatchingEngine(model, end_tokens=[END], max_concurrency=8, cache_tokens=cache_tokens)
+    engine.start(on_failure=failures.append)
+    try:
+        yield engine, failures
+    finally:
+        await asyncio.to_thread(engine.stop)
+
+
+async def collect(engine: ContinuousBatchingEngine, request: GenerationRequest) -> list[int]:
+    return [token async for token in engine.generate(request)]
+
+
+async def test_greedy_answers_computed_together_equal_plain_generate(
+    model: Any, prompts: list[list[int]]
+) -> None:
+    expected = [generate_plainly(model, prompt, max_tokens=6) for prompt in prompts]
+
+    async with running_engine(model) as (engine, _):
+        answers = await asyncio.gather(
+            *(
+                collect(engine, GenerationRequest(prompt=prompt, max_tokens=6, sampling=GREEDY))
+                for prompt in prompts
+            )
+        )
+
+    assert answers == expected
+
+
+async def test_answers_stay_right_when_the_cache_is_too_small_for_all(
+    model: Any, prompts: list[list[int]]
+) -> None:
+    short = [prompts[0][:-1] + [number] + prompts[0][-1:] for number in range(300, 306)]
+    expected = [generate_plainly(model, prompt, max_tokens=40) for prompt in short]
+
+    # Room for about two of the six at their full length.
+    async with running_engine(model, cache_tokens=192) as (engine, failures):
+        answers = await asyncio.gather(
+            *(
+                collect(engine, GenerationRequest(prompt=prompt, max_tokens=40, sampling=GREEDY))
+                for prompt in short
+            )
+        )
+
+    assert (answers, failures) == (expected, [])
+
+
+async def test_a_seed_decides_the_answer_whatever_else_is_computed(
+    model: Any, prompts: list[list[int]]
+) -> None:
+    def request(seed: int) -> GenerationRequest:
+        return GenerationRequest(
+            prompt=prompts[1], max_tokens=8, sampling=Sampling(temperature=0.9, seed=seed)
+        )
+
+    async with running_engine(model) as (engine, _):
+        alone = await collect(engine, request(1))
+        together = await asyncio.gather(
+            collect(engine, GenerationRequest(prompt=prompts[0], max_tokens=8, sampling=GREEDY)),
+            collect(engine, request(1)),
+            collect(engine, request(2)),
+        )
+
+    assert together[1] == alone
+    assert together[2] != alone
+    assert together[0] == generate_plainly(model, prompts[0], max_tokens=8)
+
+
+async def test_tokens_arrive_one_by_one_and_closing_frees_the_place(
+    model: Any, prompts: list[list[int]]
+) -> None:
+    async with running_engine(model) as (engine, _):
+        request = GenerationRequest(prompt=prompts[1], max_tokens=1000, sampling=GREEDY)
+        async with aclosing(engine.generate(request)) as tokens:
+            first = [await anext(tokens), await anext(tokens)]
+            assert engine.active == 1
+
+        async with asyncio.timeout(10):
+            while engine.active:
+                await asyncio.sleep(0.01)
+
+    assert first == generate_plainly(model, prompts[1], max_tokens=2)
+
+
+async def test_it_says_when_it_broke_and_takes_nothing_more(
+    model: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(**inputs: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    async with running_engine(model) as (engine, failures):
+        monkeypatch.setattr(model, "forward", break_down)
+        request = GenerationRequest(prompt=prompts[0], max_tokens=4, sampling=GREEDY)
+        with pytest.raises(EngineFailure, match="out of memory"):
+            await collect(engine, request)
+        with pytest.raises(EngineFailure, match="has stopped"):
+            await collect(engine, request)
+
+    assert [str(failure) for failure in failures] == ["out of memory"]
