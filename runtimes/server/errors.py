@@ -93,9 +93,8 @@ def invalid_body(error: ValidationError) -> ApiError:
             )
         case "value_error":
             # Raised by a validator of ours, whose sentence is complete.
-            return ApiError(
-                f"{param}: {fault['ctx']['error']}" if param else str(fault["ctx"]["error"]), param=param
-            )
+            sentence = str(fault["ctx"]["error"])
+            return ApiError(f"{param}: {sentence}" if param else sentence, param=param, code="invalid_value")
     return ApiError(
         f"Invalid value for {param!r}: {fault['msg']}; got {_shorten(fault['input'])}."
         if param

@@ -36,6 +36,7 @@ def make_job(
     body: GenerationBody,
     *,
     prompts: Sequence[Sequence[int]],
+    prompt_field: str,
     token_limit: int | None,
     model: TextModel,
     arrived: float,
@@ -43,7 +44,12 @@ def make_job(
     """Checks the prompts against the context and spreads `n`. Raises ApiError."""
     requests = []
     for prompt in prompts:
-        max_tokens = _fit(len(prompt), token_limit=token_limit, context_length=model.facts.context_length)
+        max_tokens = _fit(
+            len(prompt),
+            token_limit=token_limit,
+            context_length=model.facts.context_length,
+            field=prompt_field,
+        )
         for number in range(body.n):
             sampling = sampling_of(body, defaults=model.defaults, number=number)
             requests.append(GenerationRequest(prompt=prompt, max_tokens=max_tokens, sampling=sampling))
@@ -65,15 +71,16 @@ def sampling_of(body: GenerationBody, *, defaults: Sampling, number: int) -> Sam
     )
 
 
-def _fit(prompt_tokens: int, *, token_limit: int | None, context_length: int) -> int:
+def _fit(prompt_tokens: int, *, token_limit: int | None, context_length: int, field: str) -> int:
     if prompt_tokens == 0:
-        raise ApiError("The prompt has no tokens.", code="invalid_value")
+        raise ApiError("The prompt has no tokens.", param=field, code="invalid_value")
     room = context_length - prompt_tokens
     if room < 1 or (token_limit or 1) > room:
         wanted = f" and {token_limit} for the answer" if token_limit else ""
         raise ApiError(
             f"The context holds {context_length} tokens, but the prompt has {prompt_tokens}{wanted}. "
             "Shorten the prompt or ask for fewer tokens.",
+            param=field if room < 1 else "max_tokens",
             code="context_length_exceeded",
         )
     return token_limit or room

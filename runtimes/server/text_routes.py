@@ -39,7 +39,14 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
             prompt = await model.prompts.read_chat([message.for_template() for message in body.messages])
         except PromptRefused as error:
             raise ApiError(str(error), param="messages") from error
-        job = make_job(body, prompts=[prompt], token_limit=body.token_limit, model=model, arrived=arrived)
+        job = make_job(
+            body,
+            prompts=[prompt],
+            prompt_field="messages",
+            token_limit=body.token_limit,
+            model=model,
+            arrived=arrived,
+        )
         return _respond(body, job=job, shape=ChatShape(), model=model, serving=serving, request=request)
 
     async def complete(request: Request) -> Response:
@@ -59,7 +66,9 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
         # The protocol's default for plain completions is 16 tokens, not the whole context.
         room = min(model.facts.context_length - len(prompt) for prompt in prompts)
         limit = body.token_limit or max(min(16, room), 1)
-        job = make_job(body, prompts=prompts, token_limit=limit, model=model, arrived=arrived)
+        job = make_job(
+            body, prompts=prompts, prompt_field="prompt", token_limit=limit, model=model, arrived=arrived
+        )
         return _respond(body, job=job, shape=CompletionShape(), model=model, serving=serving, request=request)
 
     return [
