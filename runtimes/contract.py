@@ -163,8 +163,8 @@ class TrainingEventType(StrEnum):
 
 
 def format_event(event: Mapping[str, Any]) -> str:
-    """One event as the line a runtime prints."""
-    return EVENT_PREFIX + json.dumps(event, separators=(",", ":"), sort_keys=True)
+    """One event as the line a runtime prints. Raises ValueError for NaN and infinities, which JSON lacks."""
+    return EVENT_PREFIX + json.dumps(event, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
@@ -173,10 +173,14 @@ def parse_event(line: str) -> dict[str, Any] | None:
     if not found:
         return None
     try:
-        event = json.loads(text)
-    except ValueError:
+        event = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "type" in event and "step" in event else None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 E = TypeVar("E")
