@@ -40,21 +40,17 @@ class LocalNode:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Starts a node process, without waiting for anything."""
-        environment = {
-            **os.environ,
-            "MARKETPLACE_HOME": str(self.home),
-            "STORAGE_ROOT": str(self.storage),
-            "LOCAL_CLUSTER_IMAGES": str(self.home / "images.json"),
-            "LOCAL_CLUSTER_CPU": self.cpu,
-            "LOCAL_CLUSTER_MEMORY": self.memory,
-            "DATABASE_URL": "postgres://a-secret@nowhere/none",
-        }
-        command = [sys.executable, "manage.py", "localcluster"]
+        command = [sys.executable, "-m", "tests.deployments.clusters.run_node"]
+        return self.spawn_command([*command, str(self.home), self.cpu, self.memory])
+
+    def spawn_command(self, command: list[str], **more: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "DATABASE_URL": "postgres://a-secret@nowhere/none", **more}
         with open(self.home / "node.log", "ab") as log:
             return subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=log, stderr=log)
 
-    def start(self) -> None:
-        self.process = self.spawn()
+    def start(self, process: subprocess.Popen[bytes] | None = None) -> None:
+        """Starts the node, or takes over a process that is it, and waits until it is up."""
+        self.process = process or self.spawn()
         wait_until(self._is_up, what="the node's start")
 
     def _is_up(self) -> bool:

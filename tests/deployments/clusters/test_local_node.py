@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -259,6 +260,25 @@ def test_a_node_that_is_down_leaves_no_process_and_no_lock(node):
     locks = [node.cluster.store.node_lock, *node.cluster.store.root.glob("attempts/*/*.json")]
     assert len(locks) == 3
     assert [path for path in locks if attempts.is_locked(path)] == []
+
+
+def test_the_command_runs_a_node_and_refuses_a_second(node):
+    node.stop()
+    command = [sys.executable, "manage.py", "localcluster"]
+    settings = {
+        "MARKETPLACE_HOME": str(node.home),
+        "LOCAL_CLUSTER_CPU": "3",
+        "LOCAL_CLUSTER_MEMORY": "4Gi",
+        "LOCAL_CLUSTER_IMAGES": str(node.home / "images.json"),
+    }
+    node.start(node.spawn_command(command, **settings))
+    [pod] = start_serving(node)
+    assert node.cluster.nodes()[0].allocatable == {"cpu": 3000, "memory": 4 * 2**30}
+    assert node.spawn_command(command, **settings).wait(timeout=30) == 1
+    assert "CommandError" in node.log()
+    assert "already has a node process" in node.log()
+    node.stop()
+    assert node.processes() == []
 
 
 # --- A settled node is silent -------------------------------------------------------------------------------

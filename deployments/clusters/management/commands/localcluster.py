@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
-import psutil
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from deployments.clusters.errors import ClusterConflict
 from deployments.clusters.local.containers import Places
 from deployments.clusters.local.daemon import Daemon
-from deployments.clusters.local.scheduling import Node
+from deployments.clusters.local.machine import describe_machine
 from deployments.clusters.local.store import Store
-from deployments.clusters.quantities import amount
 
 
 class Command(BaseCommand):
@@ -37,28 +33,9 @@ class Command(BaseCommand):
 
     def handle(self, *, root: Path, cpu: str, memory: str, **options: Any) -> None:
         images = settings.LOCAL_CLUSTER_IMAGES
-        daemon = Daemon(
-            store=Store(root.resolve()),
-            places=Places(storage=settings.STORAGE_ROOT, checkout=settings.BASE_DIR, images=images),
-            node=_node(cpu=cpu, memory=memory),
-        )
+        places = Places(storage=settings.STORAGE_ROOT, checkout=settings.BASE_DIR, images=images)
         try:
-            asyncio.run(daemon.run())
-        except ClusterConflict as error:
+            node = describe_machine(cpu=cpu, memory=memory)
+            asyncio.run(Daemon(store=Store(root.resolve()), places=places, node=node).run())
+        except (ClusterConflict, ValueError) as error:
             raise CommandError(str(error)) from error
-
-
-def _node(*, cpu: str, memory: str) -> Node:
-    """What is offered: the given amounts, else the machine's."""
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    return Node(
-        labels={
-            "kubernetes.io/hostname": "local",
-            "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": architecture,
-        },
-        allocatable={
-            "cpu": amount("cpu", cpu or os.cpu_count() or 1),
-            "memory": amount("memory", memory or psutil.virtual_memory().total),
-        },
-    )
