@@ -50,30 +50,33 @@ def create_missing(
     """Makes the rows whose `key` columns no row has yet. Raises SeedError for a row the model refuses."""
     manager = model._default_manager
     existing = {tuple(getattr(row, column) for column in key): row for row in manager.all()}
-    created = updated = kept = 0
+    new: list[models.Model] = []
+    updated = kept = 0
     for values in rows:
         row = existing.get(tuple(values[column] for column in key))
         if row is None:
-            _save(model(**values))
-            created += 1
+            new.append(_checked(model(**values)))
             continue
         changed = update and [column for column, value in values.items() if getattr(row, column) != value]
         if changed:
             for column in changed:
                 setattr(row, column, values[column])
-            _save(row)
+            _checked(row).save()
             updated += 1
         else:
             kept += 1
-    return SeedCount(created, updated, kept)
+    manager.bulk_create(new)
+    return SeedCount(len(new), updated, kept)
 
 
-def _save(row: models.Model) -> None:
+def _checked(row: models.Model) -> models.Model:
+    # Without relations: each would cost a query to learn that a row just looked up is there.
+    relations = {field.name for field in row._meta.fields if field.is_relation}
     try:
-        row.full_clean(validate_unique=False)
+        row.clean_fields(exclude=relations)
     except ValidationError as error:
         raise SeedError(f"{row._meta.label} {row}: {error.message_dict}") from error
-    row.save()
+    return row
 
 
 def find(rows: Mapping[str, Any], *, slug: str, of: str) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+
 from marketplace.billing.models import Price
 from marketplace.billing.money import SECONDS_PER_HOUR
-from marketplace.billing.prices import set_price
 from marketplace.hardware.models import Flavor, Region
 from marketplace.seeds import SeedCount, find, read_data
 
@@ -20,22 +21,25 @@ def seed_prices() -> SeedCount:
     flavors = {row.slug: row for row in Flavor.objects.all()}
     regions = {row.slug: row for row in Region.objects.all()}
     priced = set(Price.objects.filter(organization=None).values_list("flavor__slug", "region__slug"))
-    created = kept = 0
+    new = []
+    kept = 0
     for row in book["price"]:
         for region in row["regions"]:
             if (row["flavor"], region) in priced:
                 kept += 1
                 continue
-            set_price(
-                flavor=find(flavors, slug=row["flavor"], of="A price"),
-                region=find(regions, slug=region, of=f"The price of {row['flavor']}"),
-                per_second=per_second(Decimal(row["per_hour"])),
-                currency=book["currency"],
-                since=book["valid_from"],
-                source=f"{row['source']}; read {book['source_date']:%Y-%m-%d}",
+            new.append(
+                Price(
+                    flavor=find(flavors, slug=row["flavor"], of="A price"),
+                    region=find(regions, slug=region, of=f"The price of {row['flavor']}"),
+                    per_second=per_second(Decimal(row["per_hour"])),
+                    currency=book["currency"],
+                    valid=DateTimeTZRange(book["valid_from"], None),
+                    source=f"{row['source']}; read {book['source_date']:%Y-%m-%d}",
+                )
             )
-            created += 1
-    return SeedCount(created=created, kept=kept)
+    Price.objects.bulk_create(new)
+    return SeedCount(created=len(new), kept=kept)
 
 
 def per_second(per_hour: Decimal) -> Decimal:
