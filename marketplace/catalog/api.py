@@ -31,6 +31,7 @@ from marketplace.catalog.serializers import (
 )
 from marketplace.catalog.sources import SourceRefused
 from marketplace.catalog.tasks import ring
+from marketplace.rest.filters import YesNoFilter
 from marketplace.rest.problems import Problem, invalid
 from marketplace.rest.views import SharedViewSet
 
@@ -38,15 +39,16 @@ from marketplace.rest.views import SharedViewSet
 class ModelFilter(filters.FilterSet):  # type: ignore[misc]  # the library has no types
     task = filters.ChoiceFilter(choices=TaskChoices.choices)
     license = filters.CharFilter(field_name="license__slug")
-    commercial_use = filters.BooleanFilter(field_name="license__commercial_use")
+    gated = YesNoFilter()
+    commercial_use = YesNoFilter(field_name="license__commercial_use")
     tag = filters.CharFilter(field_name="tags", method="filter_tag", label="One of its tags, such as code.")
     search = filters.CharFilter(method="filter_search", label="Words in name, publisher or description.")
-    runnable = filters.BooleanFilter(label="Whether it can be deployed here and now.")
-    private = filters.BooleanFilter(field_name="owner", lookup_expr="isnull", exclude=True)
+    runnable = YesNoFilter(label="Whether it can be deployed here and now.")
+    private = YesNoFilter(field_name="owner", lookup_expr="isnull", exclude=True)
 
     class Meta:
         model = Model
-        fields = ("publisher", "slug", "gated")
+        fields = ("publisher", "slug")
 
     def filter_tag(self, queryset: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
         return queryset.filter(tags__contains=[value])
@@ -103,12 +105,20 @@ class FrameworkViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, SharedV
     ordering = ("slug",)
 
 
+class LicenseFilter(filters.FilterSet):  # type: ignore[misc]  # the library has no types
+    commercial_use = YesNoFilter()
+
+    class Meta:
+        model = License
+        fields: ClassVar[list[str]] = []
+
+
 class LicenseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, SharedViewSet):
     """Licenses of models and frameworks."""
 
     queryset = License.objects.all()
     serializer_class = LicenseSerializer
-    filterset_fields = ("commercial_use",)
+    filterset_class = LicenseFilter
     lookup_field = "slug"
     lookup_value_regex = "[^/]+"
     ordering = ("slug",)

@@ -27,12 +27,11 @@ def visible_models(organization: Organization) -> QuerySet[Model]:
 def with_runnable(models: QuerySet[Model]) -> QuerySet[Model]:
     """Adds `runnable`: whether weights are in storage, and a cluster has what a recipe asks for."""
     recipe = Recipe.objects.filter(
-        Exists(open_pools().filter(flavor__accelerator__family=OuterRef("accelerator_family"))),
-        version=OuterRef("pk"),
+        Exists(open_pools().filter(flavor__accelerator__family=OuterRef("accelerator_family")))
     )
     version = ModelVersion.objects.filter(
         # An adapter runs by the recipes of what it was tuned from.
-        Exists(recipe) | Exists(recipe.filter(version=OuterRef("parent"))),
+        Exists(recipe.filter(version=OuterRef("pk"))) | Exists(recipe.filter(version=OuterRef("parent"))),
         model=OuterRef("pk"),
         published_at__isnull=False,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django_filters import rest_framework as filters
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
 
@@ -13,6 +14,14 @@ from marketplace.rest.problems import invalid
 from marketplace.rest.serializers import unknown_field
 
 PAGING = frozenset({CursorPagination.cursor_query_param, str(CursorPagination.page_size_query_param)})
+
+
+class YesNoFilter(filters.TypedChoiceFilter):  # type: ignore[misc]  # the library has no types
+    """`true` or `false`. The library's own boolean filter takes any other text for no filter at all."""
+
+    def __init__(self, **options: Any) -> None:
+        choices = (("true", "Yes"), ("false", "No"))
+        super().__init__(choices=choices, coerce=lambda text: text == "true", **options)
 
 
 class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # the library has no types
