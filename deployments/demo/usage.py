@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -23,7 +24,7 @@ def usage_table(usage: dict[str, Any]) -> list[str]:
     return align(rows)
 
 
-def align(rows: list[tuple[str, ...]]) -> list[str]:
+def align(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Pads every column to its widest cell; the last is left as it is."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

@@ -24,19 +24,19 @@ from deployments.planning.memory import ModelFacts, estimate_serving
 from deployments.planning.offers import Ask, Candidate, Offer, rank_offers
 from deployments.serving.holdings import held_units, quota_units
 from deployments.serving.models import Deployment, Plan, Replica
-from deployments.serving.specs import pod_resources, weights_of
+from deployments.serving.specs import pod_resources, usable_memory, weights_of
 from marketplace.accounts.actors import Actor
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price, Quota
 from marketplace.billing.money import Quote, quote
 from marketplace.billing.prices import price_in_force
 from marketplace.catalog.models import ModelVersion, Recipe, TaskChoices
+from marketplace.catalog.offers import TUNING_ENGINES
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool, Region
+from marketplace.hardware.placement import open_pools
 
 PLAN_LIFETIME = timedelta(minutes=15)
 ALTERNATIVES = 3
-TUNING_ENGINE = "tune-lora"
-"""Recipes of this engine tune; all others serve."""
 STARTS_REMEMBERED = 20
 """Newest starts of a recipe from which the next one's duration is told."""
 
@@ -127,13 +127,9 @@ def _find_places(
     """Node pools with a recipe for the version, and a check that tells how many each step left."""
     recipes = {
         recipe.accelerator_family: recipe
-        for recipe in ask.version.recipes.exclude(engine=TUNING_ENGINE).order_by("-pk")
+        for recipe in weights_of(ask.version).recipes.exclude(engine__in=TUNING_ENGINES).order_by("-pk")
     }
-    pools = list(
-        NodePool.objects.filter(cluster__enabled=True, flavor__enabled=True).select_related(
-            "flavor__accelerator", "cluster__region"
-        )
-    )
+    pools = list(open_pools().select_related("flavor__accelerator", "cluster__region"))
     runnable = [pool for pool in pools if pool.flavor.accelerator.family in recipes]
     asked = [
         pool
@@ -225,7 +221,7 @@ def _candidate(
         region=pool.cluster.region.slug,
         cluster=pool.cluster.slug,
         family=family,
-        memory_bytes=_usable_memory(flavor),
+        memory_bytes=usable_memory(flavor),
         estimate=estimate_serving(
             model_facts(ask.version),
             precision=place.recipe.precision,
@@ -268,12 +264,6 @@ def start_seconds(recipe: Recipe) -> float | None:
     newest = starts.order_by("-created_at").values_list("created_at", "ready_at")[:STARTS_REMEMBERED]
     seconds = [(ready - created).total_seconds() for created, ready in newest if ready is not None]
     return median(seconds) if seconds else recipe.measured_start_seconds
-
-
-def _usable_memory(flavor: Flavor) -> int:
-    if flavor.accelerator.family == AcceleratorFamily.CPU:
-        return flavor.memory_bytes
-    return flavor.accelerator.memory_bytes * flavor.accelerator_count
 
 
 def _weights_check(version: ModelVersion) -> Check:

@@ -12,20 +12,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from deployments.tuning.models import FineTuningJob
+from deployments.tuning.storage import CHECKPOINTS, output_path
 from marketplace.catalog.folders import copy_file
 from marketplace.catalog.manifests import Manifest, read_manifest
 from marketplace.catalog.models import Model, ModelVersion, Recipe
 from marketplace.catalog.safety import Refusal, check_content, check_path
-from marketplace.catalog.storage import holds, incoming_folder, remove_folder, storage_path_of, store
+from marketplace.catalog.storage import (
+    full_path,
+    holds,
+    incoming_folder,
+    remove_folder,
+    storage_path_of,
+    store,
+)
 from marketplace.catalog.tensors import count_parameters, main_precision, read_tensors
 
-OUTPUTS = "outputs"
-CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
 """Written last by the run: without it the output is not whole."""
 ADAPTER_CONFIG = "adapter_config.json"
@@ -38,17 +43,12 @@ class ResultError(Exception):
     """The output of a run cannot be published; running it again is no help. The message says why."""
 
 
-def output_path(job: FineTuningJob) -> str:
-    """Where the job writes, relative to STORAGE_ROOT."""
-    return f"{OUTPUTS}/{job.public_id}"
-
-
 def publish_result(*, job: FineTuningJob) -> ModelVersion:
     """The private version made of the job's output. Safe to repeat: the same output is the same version.
 
     Raises ResultError when the output is incomplete, or holds anything but safetensors and JSON.
     """
-    folder = Path(settings.STORAGE_ROOT) / output_path(job)
+    folder = full_path(output_path(job.public_id))
     _check_output(folder)
     gathered = incoming_folder(f"result-{job.public_id}")
     remove_folder(gathered)

@@ -12,9 +12,12 @@ api = [
     path("", include("marketplace.catalog.urls")),
     path("", include("marketplace.hardware.urls")),
     path("", include("marketplace.billing.urls")),
+    path("", include("deployments.serving.urls")),
+    path("", include("deployments.tuning.urls")),
 ]
 
 portal = [
+    path("", include("deployments.serving.portal_urls")),
     path("", include("marketplace.accounts.portal_urls")),
     path("", include("marketplace.billing.portal_urls")),
     path("", include("marketplace.web.urls")),

@@ -1,0 +1,114 @@
+"""The one writer of what customers wish of fine-tuning jobs."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from deployments.reconcile.tasks import reconcile_one
+from deployments.serving.errors import WishRefused
+from deployments.serving.events import record_wish
+from deployments.serving.spec import Mount, TuningSpec
+from deployments.serving.specs import MODEL_DIR, digests_of, pod_resources
+from deployments.tuning.models import DesiredJobState, FineTuningJob, JobState
+from deployments.tuning.plans import TuningPlan
+from deployments.tuning.storage import CHECKPOINTS, output_path
+from marketplace.accounts import audit
+from marketplace.accounts.actors import Actor
+from marketplace.catalog.models import Model
+from marketplace.ids import make_public_id
+from runtimes.contract import Task, TuningEnvironment
+
+TRAIN_FILE = "/data/train.jsonl"
+VALIDATION_FILE = "/data/validation.jsonl"
+OUTPUT_DIR = "/output"
+
+
+def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
+    """Wishes for a job as planned. Raises WishRefused when its name cannot become a model's."""
+    ask = plan.ask
+    taken = Model.objects.filter(publisher=actor.organization.slug, slug=ask.name).first()
+    if taken is not None and taken.owner_id != actor.organization.pk:
+        raise WishRefused(
+            f"A model called {taken} already exists. Choose another name.", type="name-taken", field="name"
+        )
+    public_id = make_public_id("ftj")
+    with transaction.atomic():
+        job = FineTuningJob.objects.create(
+            public_id=public_id,
+            organization=actor.organization,
+            name=ask.name,
+            created_by=actor.name,
+            recipe=plan.recipe,
+            flavor=plan.pool.flavor,
+            cluster=plan.pool.cluster,
+            price=plan.price,
+            base=ask.base,
+            training_data=ask.training_data,
+            validation_data=ask.validation_data,
+            hyperparameters=ask.hyperparameters,
+            spec=tuning_spec(plan, job=public_id, organization=actor.organization.public_id).to_json(),
+        )
+        _announce(
+            job,
+            actor=actor,
+            action="create",
+            reason="Created",
+            message=f"Asked to tune {ask.base.model.name} for {ask.hyperparameters['epochs']} epochs on "
+            f"{ask.training_data.report['examples']} examples, on {plan.pool.flavor.name}.",
+        )
+    return job
+
+
+def cancel_job(*, actor: Actor, job: FineTuningJob) -> FineTuningJob:
+    """Wishes for the job to stop. Nothing after this moment is billed; what has ended stays as it is."""
+    with transaction.atomic():
+        row = FineTuningJob.objects.select_for_update(of=("self",)).get(pk=job.pk)
+        if row.desired_state == DesiredJobState.CANCELLED:
+            return row
+        if row.state not in (JobState.QUEUED, JobState.RUNNING):
+            raise WishRefused(f"The job has already {row.state}.", type="job-ended")
+        row.desired_state = DesiredJobState.CANCELLED
+        row.stop_requested_at = timezone.now()
+        row.generation += 1
+        row.save(update_fields=["desired_state", "stop_requested_at", "generation"])
+        _announce(row, actor=actor, action="cancel", reason="CancelRequested", message="Asked to cancel.")
+    return row
+
+
+def tuning_spec(plan: TuningPlan, *, job: str, organization: str) -> TuningSpec:
+    """The self-contained specification of the job with the given public id."""
+    ask = plan.ask
+    mounts = [
+        Mount(sub_path=ask.base.storage_path, mount_path=MODEL_DIR),
+        Mount(sub_path=ask.training_data.storage_path, mount_path=TRAIN_FILE),
+        Mount(sub_path=output_path(job), mount_path=OUTPUT_DIR, read_only=False),
+    ]
+    if ask.validation_data is not None:
+        mounts.append(Mount(sub_path=ask.validation_data.storage_path, mount_path=VALIDATION_FILE))
+    environment = TuningEnvironment(
+        task=Task(ask.base.model.task),
+        job=job,
+        model_dir=MODEL_DIR,
+        digests=digests_of(ask.base),
+        train_file=TRAIN_FILE,
+        validation_file=VALIDATION_FILE if ask.validation_data is not None else "",
+        output_dir=OUTPUT_DIR,
+        checkpoint_dir=f"{OUTPUT_DIR}/{CHECKPOINTS}",
+        dtype=plan.recipe.precision,
+        **ask.hyperparameters,
+    )
+    return TuningSpec(
+        resource=job,
+        organization=organization,
+        image=plan.recipe.image,
+        environment=environment.to_environment(),
+        mounts=tuple(mounts),
+        resources=pod_resources(plan.pool.flavor, plan.pool),
+    )
+
+
+def _announce(job: FineTuningJob, *, actor: Actor, action: str, reason: str, message: str) -> None:
+    record_wish(job, actor=actor, reason=reason, message=message)
+    audit.record(actor=actor, action=f"fine-tuning-job.{action}", target=job.public_id)
+    reconcile_one.delay_on_commit(job.public_id)
