@@ -252,4 +252,4 @@ def _announce(
     audit.record(
         actor=actor, action=f"deployment.{action}", target=deployment.public_id, changes=changes or {}
     )
-    reconcile_one.delay_on_commit(deployment.public_id)
+    reconcile_one.delay_on_commit(deployment.public_id)  # type: ignore[attr-defined]  # of DjangoTask

@@ -94,6 +94,7 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Org
         "result",
         "organization",
     )
+    ordering = "-public_id"
     filterset_class = JobFilter
     required_scopes: ClassVar[dict[str, str]] = {"GET": Scope.READ, "POST": Scope.TUNE}
 

@@ -111,4 +111,4 @@ def tuning_spec(plan: TuningPlan, *, job: str, organization: str) -> TuningSpec:
 def _announce(job: FineTuningJob, *, actor: Actor, action: str, reason: str, message: str) -> None:
     record_wish(job, actor=actor, reason=reason, message=message)
     audit.record(actor=actor, action=f"fine-tuning-job.{action}", target=job.public_id)
-    reconcile_one.delay_on_commit(job.public_id)
+    reconcile_one.delay_on_commit(job.public_id)  # type: ignore[attr-defined]  # of DjangoTask

@@ -32,7 +32,7 @@ from marketplace.rest.serializers import StrictSerializer
 
 DATASET_NAME = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,79}\Z",
-    "A name has 1 to 80 letters, digits, spaces, dots, hyphens and underscores, and starts with a letter or a "
+    "A name has 1 to 80 letters, digits, spaces, dots, hyphens and underscores; it starts with a letter or "
     "digit.",
 )
 

@@ -1,8 +1,8 @@
 """Checks a chat dataset line by line, before anything is billed. Pure: bytes in, a verdict out.
 
 The format is that of OpenAI's fine-tuning files: one JSON object a line,
-{"messages": [{"role", "content"}, …]}. Error codes follow the names that OpenAI's cookbook uses for its checks
-(Chat_finetuning_data_prep.ipynb), so that tools which know them keep working.
+{"messages": [{"role", "content"}, …]}. Error codes follow the names that OpenAI's cookbook uses for its
+checks (Chat_finetuning_data_prep.ipynb), so that tools which know them keep working.
 """
 
 from __future__ import annotations
