@@ -3,7 +3,7 @@
 A new route must be registered here, or `test_every_route_is_covered` fails:
 
 * a resource of an organization needs a function `@owned("its-name")` that makes an object of a person;
-* a resource that all customers see stands in SHARED;
+* a resource that all customers see alike stands in SHARED, one for the provider's staff only in STAFF;
 * a route without any object of its own (about the asker) stands in OWN;
 * a route that takes a body needs an entry in BODIES.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from marketplace.accounts.audit import record
 from marketplace.accounts.models import Role
+from marketplace.catalog.models import License, Model
 from tests.people import Person, add_person
 from tests.tenancy.routes import Route
 
@@ -34,8 +35,11 @@ OWNED: dict[str, Factory] = {}
 OWN = frozenset({"me", "organization"})
 """Routes about the asker, whoever that is."""
 
-SHARED: frozenset[str] = frozenset()
+SHARED = frozenset({"accelerators", "flavors", "frameworks", "licenses", "regions"})
 """What all customers see alike."""
+
+STAFF = frozenset({"imports"})
+"""What no customer may use."""
 
 BODIES: dict[str, Callable[[Target], Any]] = {
     "PATCH organization/": lambda target: {"name": "Taken over"},
@@ -64,6 +68,20 @@ def target_of(route: Route, person: Person) -> Target:
 def body_of(route: Route, target: Target) -> Any:
     body = BODIES.get(str(route))
     return body(target) if body else None
+
+
+@owned("models")
+def a_private_model(person: Person) -> Target:
+    license, _ = License.objects.get_or_create(slug="test-license", defaults={"name": "Test license"})
+    model = Model.objects.create(
+        publisher=person.organization.slug,
+        slug="tuned",
+        name="Tuned",
+        owner=person.organization,
+        task="text-generation",
+        license=license,
+    )
+    return Target(values={"public_id": model.public_id}, mark=model.public_id)
 
 
 @owned("members")
