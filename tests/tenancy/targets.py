@@ -12,11 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.utils import timezone
 
 from marketplace.accounts.audit import record
 from marketplace.accounts.models import Role
+from marketplace.billing.models import Price, UsageCause, UsageInterval, UsagePhase
 from marketplace.catalog.models import License, Model
+from marketplace.ids import make_public_id
 from tests.people import Person, add_person
 from tests.tenancy.routes import Route
 
@@ -46,8 +52,17 @@ BODIES: dict[str, Callable[[Target], Any]] = {
     "POST members/": lambda target: {"email": "dora@example.com", "role": "owner"},
     "PATCH members/{public_id}/": lambda target: {"role": "viewer"},
     "POST api-keys/": lambda target: {"name": "another", "scopes": ["read"]},
+    "POST plans/": lambda target: {"model": "tests/chatter"},
+    "POST deployments/": lambda target: {"name": "another", "model": "tests/chatter"},
+    "PATCH deployments/{public_id}/": lambda target: {"replicas": 2},
 }
 """What an owner may send to a route that takes a body."""
+
+FOREIGN: dict[str, Callable[[Person], Any]] = {
+    "POST plans/": lambda person: {"model": a_private_model(person).mark},
+    "POST deployments/": lambda person: {"name": "taken", "plan": a_plan(person).mark},
+}
+"""What a stranger may send to reach for an object of the person by its id."""
 
 
 def owned(resource: str) -> Callable[[Factory], Factory]:
@@ -82,6 +97,52 @@ def a_private_model(person: Person) -> Target:
         license=license,
     )
     return Target(values={"public_id": model.public_id}, mark=model.public_id)
+
+
+@owned("prices")
+def a_price_of_their_own(person: Person) -> Target:
+    everybody = Price.objects.get(organization=None)
+    price = Price.objects.create(
+        flavor=everybody.flavor,
+        region=everybody.region,
+        organization=person.organization,
+        per_second=everybody.per_second / 2,
+        currency=everybody.currency,
+        valid=everybody.valid,
+    )
+    return Target(values={"public_id": price.public_id}, mark=price.public_id)
+
+
+@owned("usage")
+def a_billed_minute(person: Person) -> Target:
+    price = Price.objects.get(organization=None)
+    end = timezone.now()
+    interval = UsageInterval.objects.create(
+        organization=person.organization,
+        resource=make_public_id("dep"),
+        resource_name="bot",
+        replica_uid=make_public_id("uid"),
+        flavor=price.flavor,
+        region=price.region,
+        price=price,
+        phase=UsagePhase.SERVING,
+        cause=UsageCause.CUSTOMER,
+        during=DateTimeTZRange(end - timedelta(minutes=1), end),
+    )
+    return Target(values={"public_id": interval.public_id}, mark=interval.resource)
+
+
+@owned("plans")
+def a_plan(person: Person) -> Target:
+    plan = person.api.post("/api/v1/plans/", {"model": "tests/chatter"}).json()["id"]
+    return Target(values={"public_id": plan}, mark=plan)
+
+
+@owned("deployments")
+def a_deployment(person: Person) -> Target:
+    wish = {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
+    deployment = person.api.post("/api/v1/deployments/", wish).json()["id"]
+    return Target(values={"public_id": deployment}, mark=deployment)
 
 
 @owned("members")

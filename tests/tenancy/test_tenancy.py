@@ -19,7 +19,7 @@ from marketplace.billing.models import Price
 from tests.market import Market
 from tests.people import Person
 from tests.tenancy.routes import Route, api_routes
-from tests.tenancy.targets import BODIES, OWN, OWNED, SHARED, STAFF, Target, body_of, target_of
+from tests.tenancy.targets import BODIES, FOREIGN, OWN, OWNED, SHARED, STAFF, Target, body_of, target_of
 from tests.tenancy.world import state_of_the_world
 
 ROUTES = api_routes()
@@ -71,6 +71,17 @@ def test_a_stranger_finds_nothing_and_changes_nothing(route: Route, alice: Perso
     else:
         assert target.mark not in answer.content.decode()
         assert of_organization(alice, state_of_the_world()) == of_organization(alice, before)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if str(route) in FOREIGN], ids=str)
+def test_a_stranger_cannot_build_on_what_is_not_theirs(route: Route, alice: Person, charlie: Person) -> None:
+    body = FOREIGN[str(route)](alice)
+    assert getattr(alice.api, route.method.lower())(route.url(), body).status_code != 404
+    charlie.api.get("/api/v1/me/")
+    before = state_of_the_world()
+    answer = getattr(charlie.api, route.method.lower())(route.url(), body)
+    assert answer.status_code in (400, 404), answer.content
+    assert state_of_the_world() == before
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.resource in STAFF], ids=str)
