@@ -65,7 +65,7 @@ def main() -> None:
     arguments.add_argument("--calls", type=int, default=1000, help="of each kind, each way")
     arguments.add_argument("--callers", type=int, default=16, help="at once, where throughput is measured")
     options = arguments.parse_args()
-    print_machine("uvicorn", "starlette", "httpx", "django")
+    print_machine("uvicorn", "starlette", "aiohttp", "django")
     print(
         f"sizes     {options.calls} calls each way, request {len(_CALL)} bytes, answer {len(ANSWER)} bytes, "
         f"stream {TOKENS} events of {len(EVENT)} bytes, throughput with {options.callers} callers"
