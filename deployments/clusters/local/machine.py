@@ -10,7 +10,6 @@ import psutil
 from deployments.clusters.local.scheduling import Node
 from deployments.clusters.quantities import amount
 
-
 CPU_OVERCOMMIT = 4
 """Pods on a machine for trying things mostly wait for requests, so they share its cores. Memory is never
 promised twice."""
