@@ -10,11 +10,13 @@ A new route must be registered here, or `test_every_route_is_covered` fails:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils import timezone
 
@@ -33,6 +35,7 @@ class Target:
 
     values: Mapping[str, object]
     mark: str
+    dataset: str = ""  # that the object was made with
 
 
 Factory = Callable[[Person], Target]
@@ -55,12 +58,17 @@ BODIES: dict[str, Callable[[Target], Any]] = {
     "POST plans/": lambda target: {"model": "tests/chatter"},
     "POST deployments/": lambda target: {"name": "another", "model": "tests/chatter"},
     "PATCH deployments/{public_id}/": lambda target: {"replicas": 2},
+    "POST datasets/": lambda target: {"name": "another", "file": examples()},
+    "POST fine-tuning-jobs/": lambda target: tuning_wish("another", target.dataset),
+    "POST fine-tuning-jobs/estimate/": lambda target: tuning_wish("another", target.dataset),
 }
 """What an owner may send to a route that takes a body."""
 
 FOREIGN: dict[str, Callable[[Person], Any]] = {
     "POST plans/": lambda person: {"model": a_private_model(person).mark},
     "POST deployments/": lambda person: {"name": "taken", "plan": a_plan(person).mark},
+    "POST fine-tuning-jobs/": lambda person: tuning_wish("taken", a_dataset(person).mark),
+    "POST fine-tuning-jobs/estimate/": lambda person: tuning_wish("taken", a_dataset(person).mark),
 }
 """What a stranger may send to reach for an object of the person by its id."""
 
@@ -143,6 +151,33 @@ def a_deployment(person: Person) -> Target:
     wish = {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
     deployment = person.api.post("/api/v1/deployments/", wish).json()["id"]
     return Target(values={"public_id": deployment}, mark=deployment)
+
+
+@owned("datasets")
+def a_dataset(person: Person) -> Target:
+    upload = {"name": "chats", "file": examples()}
+    dataset = person.api.post("/api/v1/datasets/", upload, format="multipart").json()["id"]
+    return Target(values={"public_id": dataset}, mark=dataset)
+
+
+@owned("fine-tuning-jobs")
+def a_fine_tuning_job(person: Person) -> Target:
+    dataset = a_dataset(person).mark
+    job = person.api.post("/api/v1/fine-tuning-jobs/", tuning_wish("support", dataset)).json()["id"]
+    return Target(values={"public_id": job}, mark=job, dataset=dataset)
+
+
+def tuning_wish(name: str, dataset: str) -> dict[str, Any]:
+    return {"name": name, "model": "tests/chatter", "training_dataset": dataset, "flavor": "test-small"}
+
+
+def examples() -> SimpleUploadedFile:
+    """A dataset of twelve different chats."""
+    chats = [
+        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"{n}!"}]}
+        for n in range(12)
+    ]
+    return SimpleUploadedFile("chats.jsonl", "\n".join(map(json.dumps, chats)).encode())
 
 
 @owned("members")

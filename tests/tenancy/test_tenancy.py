@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -30,7 +31,9 @@ every_private_route = pytest.mark.parametrize("route", PRIVATE, ids=str)
 
 def send(api: APIClient, route: Route, target: Target, **values: object) -> Any:
     url = route.url(**{**target.values, **values})
-    return getattr(api, route.method.lower())(url, body_of(route, target))
+    body = body_of(route, target)
+    has_file = isinstance(body, dict) and any(isinstance(value, UploadedFile) for value in body.values())
+    return getattr(api, route.method.lower())(url, body, format="multipart" if has_file else "json")
 
 
 def without_request_id(answer: Any) -> dict[str, Any]:
