@@ -45,7 +45,7 @@ class TextModel:
         self.engine.stop()
 
     async def warm_up(self) -> None:
-        """Answers a greeting with two tokens, through the chat template if there is one. Raises SetupError."""
+        """Answers a greeting with two tokens, by the chat template if there is one. Raises SetupError."""
         if self.prompts.has_chat_template:
             try:
                 prompt = await self.prompts.read_chat([{"role": "user", "content": "Hello"}])
