@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from deployments.reconcile.kinds import Kind
 from deployments.reconcile.serving import Serving
+from deployments.reconcile.tuning import Tuning
 
-KINDS: dict[str, Kind] = {"dep": Serving()}
+KINDS: dict[str, Kind] = {"dep": Serving(), "ftj": Tuning()}
 """Prefix of the public id -> kind."""
 
 
