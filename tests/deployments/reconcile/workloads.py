@@ -50,6 +50,12 @@ class World:
     def __post_init__(self) -> None:
         self.cluster = MemoryCluster(name=self.row.slug, clock=self.clock)
 
+    def move_to_new_cluster(self) -> None:
+        """Leaves all that was behind: sweeps look at an empty cluster from here on."""
+        slug = f"{self.market.cluster.slug}-{Cluster.objects.count()}"
+        self.row = Cluster.objects.create(slug=slug, region=self.market.region, kind="local")
+        self.cluster = MemoryCluster(name=slug, clock=self.clock)
+
     # Wishes
 
     def create_deployment(self, *, name: str = "bot", replicas: int = 1) -> Deployment:

@@ -25,10 +25,9 @@ END = 2
 @pytest.fixture(scope="module")
 def model(smollm_folder: Path) -> Any:
     torch.set_num_threads(2)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    return AutoModelForCausalLM.from_pretrained(
         smollm_folder, dtype=torch.float32, local_files_only=True
-    )
-    return loaded.eval()
+    ).eval()
 
 
 @pytest.fixture(scope="module")

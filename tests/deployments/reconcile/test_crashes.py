@@ -1,0 +1,119 @@
+"""The process dies after every single durable write, and the sweep alone brings things to the same end.
+
+A scenario is a list of turns. In each turn the world moves (the customer wishes, pods come up or end), then
+the control plane works until it is settled. The run without a death says what the end has to be. Then the
+scenario is run again for every n: the process dies after its n-th durable write, leases run out, and sweeps
+go on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deployments.reconcile.reconciler import reconcile
+from deployments.serving.models import Deployment
+from tests.deployments.reconcile.dying import Died, Fuse, mortal
+from tests.deployments.reconcile.workloads import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Turn = Callable[[World, Any], None]
+
+
+def come_up(world: World, row: Any) -> None:
+    world.cluster.make_ready(row.public_id)
+
+
+def come_up_partly(world: World, row: Any) -> None:
+    world.cluster.make_ready(row.public_id, only=1)
+
+
+def end(world: World, row: Any) -> None:
+    world.cluster.let_go()
+
+
+def update(world: World, row: Any) -> None:
+    world.update(row, revision=row.target_revision + 1)
+
+
+def loop(world: World, row: Any) -> None:
+    world.cluster.crash(row.public_id, exit_code=78, revision=row.target_revision, times=2)
+
+
+def lose(world: World, row: Any) -> None:
+    world.cluster.lose(row.public_id)
+
+
+def nothing(world: World, row: Any) -> None:
+    pass
+
+
+SCENARIOS: dict[str, tuple[Turn, ...]] = {
+    "create": (nothing, come_up),
+    "create two replicas": (lambda world, row: world.wish(row, desired_replicas=2), come_up_partly, come_up),
+    "update": (nothing, come_up, update, come_up, end),
+    "failed update, then a better one": (nothing, come_up, update, loop, update, end, come_up, end),
+    "pause": (nothing, come_up, World.pause, end),
+    "pause and resume": (nothing, come_up, World.pause, end, World.resume, come_up),
+    "delete": (nothing, come_up, World.delete, end),
+    "delete during the start": (nothing, World.delete, end),
+    "delete during an update": (nothing, come_up, update, World.delete, end),
+    "pods lost": (nothing, come_up, lose, come_up),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_it_ends_the_same_wherever_the_process_dies(world: World, scenario: str) -> None:
+    turns = SCENARIOS[scenario]
+    whole = Fuse(lives=None)
+    expected = play(world, turns, fuse=whole)
+    assert whole.written > 5
+
+    wrong = []
+    for lives in range(1, whole.written + 1):
+        found = play(world, turns, fuse=Fuse(lives=lives))
+        if found != expected:
+            wrong.append((lives, found))
+    assert wrong == [], f"expected {expected}"
+
+
+def play(world: World, turns: tuple[Turn, ...], *, fuse: Fuse) -> dict[str, Any]:
+    """Runs a scenario from the beginning on an empty cluster. Returns the state of the world at its end."""
+    world.move_to_new_cluster()
+    row = world.create_deployment(name=f"bot-{fuse.lives}")
+    begin = world.clock.now()
+    for turn in turns:
+        world.clock.advance(60)
+        turn(world, row)
+        try:
+            with mortal(world.cluster, fuse=fuse):
+                reconcile(row.public_id, cluster=world.cluster, now=world.clock.now)
+                world.settle()
+        except Died:
+            world.restart()
+            world.settle()
+        row.refresh_from_db()
+    return the_end(world, row, begin=begin)
+
+
+def the_end(world: World, row: Deployment, *, begin: Any) -> dict[str, Any]:
+    def anonymous(text: str) -> str:
+        return text.replace(row.public_id.replace("_", "-"), "NAME").replace(f"bot-{row.name[4:]}", "bot")
+
+    return {
+        "state": row.state,
+        "conditions": [(it["type"], it["status"], it["reason"]) for it in row.conditions],
+        "serving": row.serving_revision,
+        "ready": row.ready_replicas,
+        "deleted": row.deleted_at is not None,
+        "events": world.events(row),
+        "objects": [anonymous(item) for item in world.cluster.objects(row.public_id)],
+        "usage": world.usage(row, since=begin),
+        "replicas": [
+            (it.revision, it.phase, it.ready, it.started_at and (it.started_at - begin).total_seconds())
+            for it in world.replicas(row)
+        ],
+    }
