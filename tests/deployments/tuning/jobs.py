@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deployments.tuning.models import Dataset, DatasetVersion, FineTuningJob
-from deployments.tuning.results import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RESULT, output_path
+from deployments.tuning.results import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RESULT
+from deployments.tuning.storage import output_path
 from marketplace.catalog.models import Recipe
 from tests.market import Market
 from tests.people import Person
@@ -59,7 +60,7 @@ def safetensors_file(values: int = 4) -> bytes:
 
 def write_output(storage: Path, job: FineTuningJob) -> Path:
     """What a run leaves behind."""
-    folder = storage / output_path(job)
+    folder = storage / output_path(job.public_id)
     (folder / "checkpoints" / "step-3").mkdir(parents=True)
     (folder / "checkpoints" / "step-3" / "optimizer.safetensors").write_bytes(safetensors_file())
     content = {ADAPTER_CONFIG: CONFIG.encode(), ADAPTER_WEIGHTS: safetensors_file(), RESULT: b"{}"}
