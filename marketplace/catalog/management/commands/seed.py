@@ -21,6 +21,9 @@ class Command(BaseCommand):
         "prices, frameworks and models; publishes the models that installed packages carry. May be repeated."
     )
 
+    # Checks load every URL, and with it every library; seeding needs neither and is run at every start.
+    requires_system_checks = ()
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--update",
