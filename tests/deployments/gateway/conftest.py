@@ -17,7 +17,7 @@ from tests.deployments.gateway.servers import Runtime, serving
 from tests.market import Market
 from tests.people import Person
 
-LIMITS = Limits(body_bytes=100_000, directory_age=0.05, key_age=0.05, flush=0.1, stall=10, answer=10)
+LIMITS = Limits(body_bytes=100_000, directory_age=0.05, key_age=0.05, flush=0.1, stall=10, answer=60)
 
 
 @pytest.fixture
