@@ -6,7 +6,8 @@ computed from them, so it can be computed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import cast
 
@@ -32,6 +33,21 @@ def recorded_stretches(replica_uids: Iterable[str]) -> dict[str, list[Stretch]]:
     for interval in UsageInterval.objects.filter(replica_uid__in=list(replica_uids)).order_by("during"):
         held.setdefault(interval.replica_uid, []).append(stretch_of(interval))
     return held
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """One view of the ledger and of what is open, for all queries within.
+
+    Without it, an interval that is recorded between two queries is counted by both or by neither. Within a
+    transaction that has begun already, that transaction's isolation stays as it is.
+    """
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 @transaction.atomic

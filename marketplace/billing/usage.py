@@ -11,7 +11,7 @@ from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F,
 from django.db.models.functions import Greatest, Least
 
 from marketplace.accounts.models import Organization
-from marketplace.billing.ledger import recorded_stretches
+from marketplace.billing.ledger import recorded_stretches, snapshot
 from marketplace.billing.live import LiveUsage, live_usage
 from marketplace.billing.metering import Stretch, clip
 from marketplace.billing.models import Price, UsageInterval
@@ -53,8 +53,9 @@ class Statement:
 
 def make_statement(selection: Selection, *, now: datetime) -> Statement:
     """Everything used in the selection, up to `now`."""
-    still_open = open_stretches(selection, now=now)
-    lines = merge_lines([*recorded_lines(selection), *(open_line(it) for it in still_open)])
+    with snapshot():
+        still_open = open_stretches(selection, now=now)
+        lines = merge_lines([*recorded_lines(selection), *(open_line(it) for it in still_open)])
     return Statement(as_of=now, lines=lines, totals=totals(lines), open=still_open)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from marketplace.accounts.models import Organization, Role, Scope
 from marketplace.billing import live
@@ -367,3 +369,36 @@ def test_a_statement_costs_a_few_queries_however_long_the_ledger(
     alice.api.get("/api/v1/usage/")
     with django_assert_max_num_queries(10):
         assert alice.api.get("/api/v1/usage/").json()["totals"][0]["amount"] == "18.00"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_recorded_while_a_statement_is_made_is_counted_once(
+    alice: Person, pod: dict[str, Any]
+) -> None:
+    def record() -> None:
+        try:
+            record_usage(**pod, stretches=[serving(0, 60)])
+        finally:
+            connection.close()
+
+    class RecordedMeanwhile(list[Stretch]):
+        """Looked at after the ledger was asked what it holds, and before it adds up."""
+
+        def __iter__(self) -> Iterator[Stretch]:
+            recorder = threading.Thread(target=record)
+            recorder.start()
+            recorder.join()
+            return super().__iter__()
+
+    def source(organization: Organization, now: datetime) -> list[live.LiveUsage]:
+        values = {**pod, "stretches": RecordedMeanwhile([serving(0, 60)])}
+        del values["organization"]
+        return [live.LiveUsage(**values)]
+
+    live.register(source)
+    try:
+        statement = alice.api.get("/api/v1/usage/").json()
+    finally:
+        live.unregister(source)
+    assert UsageInterval.objects.count() == 1
+    assert [line["amount"] for line in statement["lines"]] == ["0.60"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from marketplace.billing.ledger import snapshot
 from marketplace.billing.verify import verify_ledger
 
 
@@ -13,7 +14,8 @@ class Command(BaseCommand):
     help = "Checks that usage intervals tile every replica's life and that bills recompute to the same cent."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = verify_ledger()
+        with snapshot():
+            report = verify_ledger()
         for problem in report.problems:
             self.stderr.write(problem)
         summary = (
