@@ -14,8 +14,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -110,27 +112,30 @@ def main() -> int:
         began = time.monotonic()
         try:
             proof = step()
-        except (DemoFailed, OpenAIError, httpx.HTTPError, OSError, KeyError, ValueError) as error:
-            raise DemoFailed(f"step '{name}' failed: {type(error).__name__}: {error}") from error
+        except DemoFailed as error:
+            raise DemoFailed(f"step '{name}': {error}") from error
+        except (OpenAIError, httpx.HTTPError, OSError, LookupError, ValueError) as error:
+            raise DemoFailed(f"step '{name}': {type(error).__name__}: {error}") from error
         outcomes.append(Outcome(name, time.monotonic() - began, proof))
         print(f"  {outcomes[-1].seconds:5.1f} s  {proof}", flush=True)
 
     failure = ""
     try:
         take("start", product.up)
-        story = _begin(product)
-        for name, step in STEPS:
-            take(name, lambda step=step: step(story))  # type: ignore[misc]
+        with _story(product) as story:
+            for name, step in STEPS:
+                take(name, partial(step, story))
         take("recompute the bill", product.verify_ledger)
     except DemoFailed as error:
         failure = str(error)
     except KeyboardInterrupt:
         failure = "interrupted"
-    if not options.keep_running:
-        try:
-            take("stop", product.down)
-        except DemoFailed as error:
-            failure = failure or str(error)
+    finally:
+        if not options.keep_running:
+            try:
+                take("stop", product.down)
+            except DemoFailed as error:
+                failure = failure or str(error)
 
     print()
     rows = [("step", "seconds", "proved")]
@@ -143,18 +148,20 @@ def main() -> int:
     return 0
 
 
-def _begin(product: Product) -> Story:
+@contextmanager
+def _story(product: Product) -> Iterator[Story]:
     probe = json.loads(demo_file("probe.json"))
-    key = product.api_key
-    return Story(
-        rest=RestClient(base_url=product.state["web_url"], api_key=key),
-        openai=OpenAI(
-            base_url=f"{product.state['gateway_url']}/v1", api_key=key, timeout=120.0, max_retries=2
-        ),
-        question=probe["question"],
-        expected=probe["expected"],
-        say=lambda text: print(f"        {text}", flush=True),
-    )
+    state, key = product.state, product.api_key
+    rest = RestClient(base_url=state["web_url"], api_key=key)
+    client = OpenAI(base_url=f"{state['gateway_url']}/v1", api_key=key, timeout=120.0, max_retries=2)
+    with closing(rest), client:
+        yield Story(
+            rest=rest,
+            openai=client,
+            question=probe["question"],
+            expected=probe["expected"],
+            say=lambda text: print(f"        {text}", flush=True),
+        )
 
 
 if __name__ == "__main__":
