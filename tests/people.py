@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -80,9 +81,17 @@ def api_with_secret(secret: str) -> APIClient:
 
 def add_person(name: str, *, organization: Organization, role: str) -> Person:
     """A new user `name`@example.com with a role in the organization."""
-    user = User.objects.create_user(f"{name}@example.com", PASSWORD, first_name=name.title())
+    user = User.objects.create(
+        email=f"{name}@example.com", password=_hashed_password(), first_name=name.title()
+    )
     membership = Membership.objects.create(organization=organization, user=user, role=role)
     return Person(user=user, organization=organization, membership=membership)
+
+
+@cache
+def _hashed_password() -> str:
+    """Hashing a password is slow by design; the same one for everybody needs it once."""
+    return make_password(PASSWORD)
 
 
 @pytest.fixture

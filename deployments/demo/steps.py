@@ -144,17 +144,17 @@ def upload_dataset(story: Story) -> str:
     return f"{examples} examples accepted, {held_out} held out"
 
 
-def fine_tune(story: Story) -> str:
-    job = story.rest.post(
-        "fine-tuning-jobs/",
-        {
-            "name": "demo-support",
-            "model": CHAT_MODEL,
-            "training_dataset": story.dataset["id"],
-            "validation_dataset": story.validation["id"],
-            "flavor": FLAVOR,
-        },
+def estimate_tuning(story: Story) -> str:
+    estimate = story.rest.post("fine-tuning-jobs/estimate/", _job(story))
+    basis = f"{estimate['measured']} earlier runs" if estimate["measured"] else "priors"
+    return (
+        f"{estimate['seconds_low']:.0f} to {estimate['seconds_high']:.0f} s, "
+        f"{estimate['cost_low']} to {estimate['cost_high']} {estimate['currency']}, from {basis}"
     )
+
+
+def fine_tune(story: Story) -> str:
+    job = story.rest.post("fine-tuning-jobs/", _job(story))
     seen: set[int] = set()
 
     def watch(document: dict[str, Any]) -> None:
@@ -200,18 +200,27 @@ def chat_tuned(story: Story) -> str:
     return f"{story.question!r}: before {story.answer_before!r}, after {answer!r}"
 
 
-def pause_and_resume(story: Story) -> str:
+def pause_all(story: Story) -> str:
+    for deployment in story.deployments:
+        story.rest.post(f"deployments/{deployment}/pause/")
+    for deployment in story.deployments:
+        story.rest.wait(
+            f"deployments/{deployment}/",
+            until=lambda document: document["state"] == "paused",
+            failed=lambda document: document["state"] == "failed",
+            seconds=60,
+        )
+    return "no replica is left, and nothing more is billed until they are resumed"
+
+
+def resume_chat(story: Story) -> str:
     path = f"deployments/{story.deployments[0]}/"
-    story.rest.post(f"{path}pause/")
-    story.rest.wait(
-        path,
-        until=lambda document: document["state"] == "paused",
-        failed=lambda document: document["state"] == "failed",
-        seconds=60,
-    )
     story.rest.post(f"{path}resume/")
     _wait_state(story, path)
-    return "no replica was left while paused, and it came back"
+    answer = _ask(story, "demo-chat", story.question)
+    if answer != story.answer_before:
+        raise DemoFailed(f"the base model said {story.answer_before!r} before and {answer!r} after its pause")
+    return "the base model came back and answers as before"
 
 
 def delete_everything(story: Story) -> str:
@@ -236,6 +245,16 @@ def bill(story: Story) -> str:
     if not any(float(line["seconds"]) > 0 for line in usage["lines"]):
         raise DemoFailed(f"nothing was billed: {usage}")
     return ", ".join(f"{total['amount']} {total['currency']}" for total in usage["totals"]) + " in all"
+
+
+def _job(story: Story) -> dict[str, Any]:
+    return {
+        "name": "demo-support",
+        "model": CHAT_MODEL,
+        "training_dataset": story.dataset["id"],
+        "validation_dataset": story.validation["id"],
+        "flavor": FLAVOR,
+    }
 
 
 def _ask(story: Story, model: str, question: str) -> str:

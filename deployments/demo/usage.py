@@ -16,7 +16,7 @@ def usage_table(usage: dict[str, Any]) -> list[str]:
                 line["phase"],
                 line["cause"],
                 f"{float(line['seconds']) / 60:.2f}",
-                f"{line['amount']} {line['currency']}",
+                f"{float(line['exact_amount']):.6f} {line['currency']}",
             )
         )
     for total in usage["totals"]:

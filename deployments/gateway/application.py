@@ -51,6 +51,7 @@ class Gateway:
     @asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Counts are written until the end, once more after the last call has been answered."""
+        await self._upstreams.open()
         writer = asyncio.create_task(self._counts.keep_writing())
         try:
             yield

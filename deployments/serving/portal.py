@@ -134,6 +134,7 @@ class DeploymentPage(PortalPage):
         )
         return super().get_context_data(**context) | {
             "deployment": deployment,
+            "model": deployment.revisions.get(number=deployment.target_revision).version.model,
             "price": price,
             "base_url": f"{settings.GATEWAY_URL}/v1",
             "events": Event.objects.filter(resource=deployment.public_id).order_by("-id")[:NEWEST_EVENTS],

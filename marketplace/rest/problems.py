@@ -73,7 +73,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     """REST framework's hook: the answer to whatever a view raised."""
     request = context.get("request")
     request_id = request_id_of(request)
-    problem = problem_from(exc)
+    problem = problem_from(exc, view=context.get("view"))
     if problem is None:
         log.exception("Request %s failed unexpectedly", request_id, exc_info=exc)
         problem = unexpected(request_id)
@@ -111,7 +111,7 @@ def request_id_of(request: Request | HttpRequest | None) -> str:
     return str(getattr(plain, "request_id", ""))
 
 
-def problem_from(exc: Exception) -> Problem | None:
+def problem_from(exc: Exception, *, view: Any = None) -> Problem | None:
     """What an exception means to a customer; None when it is a fault of ours."""
     if isinstance(exc, Problem):
         return exc
@@ -125,6 +125,8 @@ def problem_from(exc: Exception) -> Problem | None:
         return invalid(list(flatten(exc.detail)))
     if isinstance(exc, UnreadablePostError | RawPostDataException):
         return Problem(type="unreadable-body", title="Unreadable body", detail="The body ended too early.")
+    if isinstance(exc, exceptions.UnsupportedMediaType):
+        return _unsupported(exc, view)
     if isinstance(exc, exceptions.APIException):
         return _from_rest_framework(exc)
     return None
@@ -170,6 +172,16 @@ def _messages_of(exc: DjangoValidationError) -> Any:
     return {("" if name == "__all__" else name): messages for name, messages in exc.message_dict.items()}
 
 
+def _unsupported(exc: exceptions.UnsupportedMediaType, view: Any) -> Problem:
+    taken = [str(parser.media_type) for parser in getattr(view, "parser_classes", ())]
+    return Problem(
+        status=415,
+        type="unsupported-media-type",
+        title="Unsupported media type",
+        detail=f"{exc.detail} Send {' or '.join(taken) or 'application/json'}.",
+    )
+
+
 TYPES: Mapping[type[exceptions.APIException], tuple[str, str]] = {
     exceptions.ParseError: ("malformed-body", "Malformed body"),
     exceptions.NotAuthenticated: ("not-authenticated", "Not signed in"),
@@ -177,7 +189,6 @@ TYPES: Mapping[type[exceptions.APIException], tuple[str, str]] = {
     exceptions.PermissionDenied: ("not-allowed", "Not allowed"),
     exceptions.MethodNotAllowed: ("method-not-allowed", "Method not allowed"),
     exceptions.NotAcceptable: ("not-acceptable", "Not acceptable"),
-    exceptions.UnsupportedMediaType: ("unsupported-media-type", "Unsupported media type"),
     exceptions.Throttled: ("too-many-requests", "Too many requests"),
 }
 
@@ -192,6 +203,4 @@ def _from_rest_framework(exc: exceptions.APIException) -> Problem:
     detail = exc.detail if isinstance(exc.detail, str) else title
     if isinstance(exc, exceptions.NotAuthenticated):
         detail = "Send an API key: 'Authorization: Bearer mk_…'."
-    if isinstance(exc, exceptions.UnsupportedMediaType):
-        detail = f"{detail} Send application/json."
     return Problem(status=exc.status_code, type=type, title=title, detail=str(detail), headers=headers)

@@ -80,7 +80,7 @@ async def serve(environment: ServingEnvironment) -> ExitCode:
     if code is ExitCode.DONE and serving.phase is Phase.READY:
         logger.info("draining for up to %.0f s", environment.drain_seconds)
         finished = await serving.drain()
-        logger.info("drained" if finished else "the time to drain is over; cutting off what still runs")
+        logger.info("drained" if finished else "the time to drain was over; what still ran was cut off")
     serving.phase = Phase.DRAINING
     server.should_exit = True
     preparing.cancel()

@@ -15,8 +15,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from runtimes.server.errors import ApiError, internal
-from runtimes.server.hang_up import run_while_connected
+from runtimes.server.errors import ApiError, internal, unavailable
+from runtimes.server.hang_up import End, run_while_connected
 from runtimes.server.lifecycle import Serving
 
 logger = logging.getLogger(__name__)
@@ -39,11 +39,22 @@ class HeldResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._serving.admission.admit(self._sequences):
-            if not await run_while_connected(self._send(scope, receive, send), receive=receive):
+            end = await run_while_connected(
+                self._send(scope, receive, send), receive=receive, cut_off=self._serving.cut_off
+            )
+            if end is End.HANG_UP:
                 self._serving.metrics.hang_ups.inc()
+            elif end is End.CUT_OFF:
+                await self._apologize(
+                    send, unavailable("This server had to stop before the answer was complete.")
+                )
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError
+
+    async def _apologize(self, send: Send, error: ApiError) -> None:
+        """Tells the client that the answer will not be completed."""
+        raise error
 
 
 class Answer(HeldResponse):
@@ -67,26 +78,32 @@ class EventStream(HeldResponse):
     def __init__(self, *, events: Callable[[], AsyncGenerator[dict[str, Any], None]], **held: Any) -> None:
         super().__init__(**held)
         self._events = events
+        self._begun = False
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
         try:
             async with aclosing(self._events()) as events:
                 async for event in events:
-                    if not begun:
-                        begun = True
+                    if not self._begun:
+                        self._begun = True
                         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
                     await _send_event(send, _encode(event))
         except Exception as error:
-            if not begun:
+            if not self._begun:
                 raise
             if not isinstance(error, ApiError):
                 logger.exception("request %s failed in mid-stream", scope["state"]["request_id"])
                 error = internal(scope["state"]["request_id"])
-            self._serving.metrics.errors.labels(code=error.code).inc()
-            await _send_event(send, _encode(error.body()))
+            await self._apologize(send, error)
         else:
             await _send_event(send, b"[DONE]")
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _apologize(self, send: Send, error: ApiError) -> None:
+        if not self._begun:
+            raise error
+        self._serving.metrics.errors.labels(code=error.code).inc()
+        await _send_event(send, _encode(error.body()))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

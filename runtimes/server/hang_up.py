@@ -1,33 +1,47 @@
-"""Stops the work for a client that has left."""
+"""Stops the work for a client that has left, or for a server that can wait no longer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from enum import Enum, auto
 from typing import Any
 
 from starlette.types import Receive
 
 
-async def run_while_connected(work: Coroutine[Any, Any, None], *, receive: Receive) -> bool:
-    """Runs `work`, cancelling it when the client hangs up; whether it came to its end.
+class End(Enum):
+    """How the work for a request ended."""
+
+    DONE = auto()
+    HANG_UP = auto()
+    """The client left first."""
+    CUT_OFF = auto()
+    """The server had to stop first."""
+
+
+async def run_while_connected(
+    work: Coroutine[Any, Any, None], *, receive: Receive, cut_off: asyncio.Event
+) -> End:
+    """Runs `work`, cancelling it when the client hangs up or `cut_off` is set.
 
     The request's body must have been read: what `receive` tells next is that the client is gone.
     """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_wait_for_hang_up(receive))
+    watches = {
+        asyncio.ensure_future(_wait_for_hang_up(receive)): End.HANG_UP,
+        asyncio.ensure_future(cut_off.wait()): End.CUT_OFF,
+    }
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-            return False
-        task.result()
-        return True
+        done, _ = await asyncio.wait({task, *watches}, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            task.result()
+            return End.DONE
+        return next(end for watch, end in watches.items() if watch in done)
     finally:
-        for pending in (task, watch):
+        for pending in (task, *watches):
             pending.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+        await asyncio.gather(task, *watches, return_exceptions=True)
 
 
 async def _wait_for_hang_up(receive: Receive) -> None:

@@ -14,6 +14,9 @@ from runtimes.server.admission import Admission
 from runtimes.server.errors import unavailable
 from runtimes.server.metrics import Metrics
 
+CUT_OFF_SECONDS = 2.0
+"""To tell the clients of requests that are cut off, before their connections are closed."""
+
 
 class Phase(StrEnum):
     """Where a server is in its life."""
@@ -42,6 +45,8 @@ class Serving:
         self.warm_up_seconds = 0.0
         self.exit_code: asyncio.Future[ExitCode] = asyncio.get_running_loop().create_future()
         """Set once, when the server should end."""
+        self.cut_off = asyncio.Event()
+        """Set when running requests cannot be waited for any longer."""
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -75,10 +80,17 @@ class Serving:
                 self._idle.set()
 
     async def drain(self) -> bool:
-        """Takes no new requests and waits for the running ones; False when they took longer than allowed."""
+        """Takes no new requests and waits for the running ones; False when some had to be cut off."""
         self.phase = Phase.DRAINING
+        if await self._wait_idle(self.environment.drain_seconds):
+            return True
+        self.cut_off.set()
+        await self._wait_idle(CUT_OFF_SECONDS)
+        return False
+
+    async def _wait_idle(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(self.environment.drain_seconds):
+            async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
             return False

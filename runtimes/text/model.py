@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from runtimes.errors import SetupError
 from runtimes.served import ModelFacts
 from runtimes.text.decoding import TextAssembler
 from runtimes.text.engine import GenerationRequest, Sampling, TextEngine
-from runtimes.text.prompts import PromptReader
+from runtimes.text.prompts import PromptReader, PromptRefused
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,12 @@ class TextModel:
         self.engine.stop()
 
     async def warm_up(self) -> None:
-        """Answers a greeting with two tokens, through the chat template where there is one."""
+        """Answers a greeting with two tokens, by the chat template if there is one. Raises SetupError."""
         if self.prompts.has_chat_template:
-            prompt = await self.prompts.read_chat([{"role": "user", "content": "Hello"}])
+            try:
+                prompt = await self.prompts.read_chat([{"role": "user", "content": "Hello"}])
+            except PromptRefused as error:
+                raise SetupError(f"the chat template cannot render a greeting: {error}") from error
         else:
             prompt = await self.prompts.read_text("Hello")
         request = GenerationRequest(prompt=prompt, max_tokens=2, sampling=Sampling(temperature=0.0))

@@ -3,19 +3,28 @@
 A new route must be registered here, or `test_every_route_is_covered` fails:
 
 * a resource of an organization needs a function `@owned("its-name")` that makes an object of a person;
-* a resource that all customers see stands in SHARED;
+* a resource that all customers see alike stands in SHARED, one for the provider's staff only in STAFF;
 * a route without any object of its own (about the asker) stands in OWN;
 * a route that takes a body needs an entry in BODIES.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.utils import timezone
 
 from marketplace.accounts.audit import record
 from marketplace.accounts.models import Role
+from marketplace.billing.models import Price, UsageCause, UsageInterval, UsagePhase
+from marketplace.catalog.models import License, Model
+from marketplace.ids import make_public_id
 from tests.people import Person, add_person
 from tests.tenancy.routes import Route
 
@@ -26,6 +35,7 @@ class Target:
 
     values: Mapping[str, object]
     mark: str
+    dataset: str = ""  # that the object was made with
 
 
 Factory = Callable[[Person], Target]
@@ -34,16 +44,33 @@ OWNED: dict[str, Factory] = {}
 OWN = frozenset({"me", "organization"})
 """Routes about the asker, whoever that is."""
 
-SHARED: frozenset[str] = frozenset()
+SHARED = frozenset({"accelerators", "flavors", "frameworks", "licenses", "regions"})
 """What all customers see alike."""
+
+STAFF = frozenset({"imports"})
+"""What no customer may use."""
 
 BODIES: dict[str, Callable[[Target], Any]] = {
     "PATCH organization/": lambda target: {"name": "Taken over"},
     "POST members/": lambda target: {"email": "dora@example.com", "role": "owner"},
     "PATCH members/{public_id}/": lambda target: {"role": "viewer"},
     "POST api-keys/": lambda target: {"name": "another", "scopes": ["read"]},
+    "POST plans/": lambda target: {"model": "tests/chatter"},
+    "POST deployments/": lambda target: {"name": "another", "model": "tests/chatter"},
+    "PATCH deployments/{public_id}/": lambda target: {"replicas": 2},
+    "POST datasets/": lambda target: {"name": "another", "file": examples()},
+    "POST fine-tuning-jobs/": lambda target: tuning_wish("another", target.dataset),
+    "POST fine-tuning-jobs/estimate/": lambda target: tuning_wish("another", target.dataset),
 }
 """What an owner may send to a route that takes a body."""
+
+FOREIGN: dict[str, Callable[[Person], Any]] = {
+    "POST plans/": lambda person: {"model": a_private_model(person).mark},
+    "POST deployments/": lambda person: {"name": "taken", "plan": a_plan(person).mark},
+    "POST fine-tuning-jobs/": lambda person: tuning_wish("taken", a_dataset(person).mark),
+    "POST fine-tuning-jobs/estimate/": lambda person: tuning_wish("taken", a_dataset(person).mark),
+}
+"""What a stranger may send to reach for an object of the person by its id."""
 
 
 def owned(resource: str) -> Callable[[Factory], Factory]:
@@ -64,6 +91,93 @@ def target_of(route: Route, person: Person) -> Target:
 def body_of(route: Route, target: Target) -> Any:
     body = BODIES.get(str(route))
     return body(target) if body else None
+
+
+@owned("models")
+def a_private_model(person: Person) -> Target:
+    license, _ = License.objects.get_or_create(slug="test-license", defaults={"name": "Test license"})
+    model = Model.objects.create(
+        publisher=person.organization.slug,
+        slug="tuned",
+        name="Tuned",
+        owner=person.organization,
+        task="text-generation",
+        license=license,
+    )
+    return Target(values={"public_id": model.public_id}, mark=model.public_id)
+
+
+@owned("prices")
+def a_price_of_their_own(person: Person) -> Target:
+    everybody = Price.objects.get(organization=None)
+    price = Price.objects.create(
+        flavor=everybody.flavor,
+        region=everybody.region,
+        organization=person.organization,
+        per_second=everybody.per_second / 2,
+        currency=everybody.currency,
+        valid=everybody.valid,
+    )
+    return Target(values={"public_id": price.public_id}, mark=price.public_id)
+
+
+@owned("usage")
+def a_billed_minute(person: Person) -> Target:
+    price = Price.objects.get(organization=None)
+    end = timezone.now()
+    interval = UsageInterval.objects.create(
+        organization=person.organization,
+        resource=make_public_id("dep"),
+        resource_name="bot",
+        replica_uid=make_public_id("uid"),
+        flavor=price.flavor,
+        region=price.region,
+        price=price,
+        phase=UsagePhase.SERVING,
+        cause=UsageCause.CUSTOMER,
+        during=DateTimeTZRange(end - timedelta(minutes=1), end),
+    )
+    return Target(values={"public_id": interval.public_id}, mark=interval.resource)
+
+
+@owned("plans")
+def a_plan(person: Person) -> Target:
+    plan = person.api.post("/api/v1/plans/", {"model": "tests/chatter"}).json()["id"]
+    return Target(values={"public_id": plan}, mark=plan)
+
+
+@owned("deployments")
+def a_deployment(person: Person) -> Target:
+    wish = {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
+    deployment = person.api.post("/api/v1/deployments/", wish).json()["id"]
+    return Target(values={"public_id": deployment}, mark=deployment)
+
+
+@owned("datasets")
+def a_dataset(person: Person) -> Target:
+    upload = {"name": "chats", "file": examples()}
+    dataset = person.api.post("/api/v1/datasets/", upload, format="multipart").json()["id"]
+    return Target(values={"public_id": dataset}, mark=dataset)
+
+
+@owned("fine-tuning-jobs")
+def a_fine_tuning_job(person: Person) -> Target:
+    dataset = a_dataset(person).mark
+    job = person.api.post("/api/v1/fine-tuning-jobs/", tuning_wish("support", dataset)).json()["id"]
+    return Target(values={"public_id": job}, mark=job, dataset=dataset)
+
+
+def tuning_wish(name: str, dataset: str) -> dict[str, Any]:
+    return {"name": name, "model": "tests/chatter", "training_dataset": dataset, "flavor": "test-small"}
+
+
+def examples() -> SimpleUploadedFile:
+    """A dataset of twelve different chats."""
+    chats = [
+        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"{n}!"}]}
+        for n in range(12)
+    ]
+    return SimpleUploadedFile("chats.jsonl", "\n".join(map(json.dumps, chats)).encode())
 
 
 @owned("members")

@@ -7,27 +7,33 @@ new one is in these tests from its first day.
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from marketplace.accounts.models import Scope
+from marketplace.billing.models import Price
+from tests.market import Market
 from tests.people import Person
 from tests.tenancy.routes import Route, api_routes
-from tests.tenancy.targets import BODIES, OWN, OWNED, SHARED, Target, body_of, target_of
+from tests.tenancy.targets import BODIES, FOREIGN, OWN, OWNED, SHARED, STAFF, Target, body_of, target_of
 from tests.tenancy.world import state_of_the_world
 
 ROUTES = api_routes()
-PRIVATE = [route for route in ROUTES if route.resource not in SHARED]
+PRIVATE = [route for route in ROUTES if route.resource not in SHARED | STAFF]
 every_route = pytest.mark.parametrize("route", ROUTES, ids=str)
 every_private_route = pytest.mark.parametrize("route", PRIVATE, ids=str)
 
 
 def send(api: APIClient, route: Route, target: Target, **values: object) -> Any:
     url = route.url(**{**target.values, **values})
-    return getattr(api, route.method.lower())(url, body_of(route, target))
+    body = body_of(route, target)
+    has_file = isinstance(body, dict) and any(isinstance(value, UploadedFile) for value in body.values())
+    return getattr(api, route.method.lower())(url, body, format="multipart" if has_file else "json")
 
 
 def without_request_id(answer: Any) -> dict[str, Any]:
@@ -35,7 +41,7 @@ def without_request_id(answer: Any) -> dict[str, Any]:
 
 
 def test_every_route_is_covered() -> None:
-    unknown = {route.resource for route in ROUTES} - OWNED.keys() - OWN - SHARED
+    unknown = {route.resource for route in ROUTES} - OWNED.keys() - OWN - SHARED - STAFF
     without_body = {
         str(route) for route in PRIVATE if route.method in ("PATCH", "PUT") and str(route) not in BODIES
     }
@@ -70,6 +76,43 @@ def test_a_stranger_finds_nothing_and_changes_nothing(route: Route, alice: Perso
         assert of_organization(alice, state_of_the_world()) == of_organization(alice, before)
 
 
+@pytest.mark.parametrize("route", [route for route in ROUTES if str(route) in FOREIGN], ids=str)
+def test_a_stranger_cannot_build_on_what_is_not_theirs(route: Route, alice: Person, charlie: Person) -> None:
+    body = FOREIGN[str(route)](alice)
+    assert getattr(alice.api, route.method.lower())(route.url(), body).status_code != 404
+    charlie.api.get("/api/v1/me/")
+    before = state_of_the_world()
+    answer = getattr(charlie.api, route.method.lower())(route.url(), body)
+    assert answer.status_code in (400, 404), answer.content
+    assert state_of_the_world() == before
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.resource in STAFF], ids=str)
+def test_customers_do_not_use_what_is_for_staff(route: Route, alice: Person) -> None:
+    check_refusal(alice.api, route, alice, expected=(403, "/problems/staff-only"))
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.resource in SHARED], ids=str)
+def test_what_is_shared_is_only_read(route: Route) -> None:
+    assert (route.method, route.scope) == ("GET", Scope.READ)
+
+
+@pytest.mark.parametrize("address", ["flavors/", "models/"])
+def test_a_price_agreed_with_one_customer_is_not_shown_to_another(
+    address: str, alice: Person, charlie: Person, market: Market
+) -> None:
+    Price.objects.create(
+        flavor=market.flavor,
+        region=market.region,
+        organization=alice.organization,
+        per_second=Decimal("0.000777"),
+        currency="EUR",
+        valid=market.price.valid,
+    )
+    shown = [person.api.get(f"/api/v1/{address}").content.decode() for person in (alice, charlie)]
+    assert ['"0.000777"' in text for text in shown] == [True, False]
+
+
 @every_route
 def test_nobody_gets_in_without_a_key(route: Route, alice: Person, anonymous: APIClient) -> None:
     check_refusal(anonymous, route, alice, expected=(401, "/problems/not-authenticated"))
@@ -100,7 +143,7 @@ def test_a_viewer_reads_what_the_owner_reads(route: Route, alice: Person, bob: P
 
 
 def check_refusal(api: APIClient, route: Route, owner: Person, *, expected: tuple[int, str]) -> None:
-    if route.resource in SHARED:
+    if route.resource in SHARED | STAFF:
         target = Target(values=dict.fromkeys(route.parameters, "any"), mark="")
     else:
         target = target_of(route, owner)

@@ -193,30 +193,28 @@ def test_a_revoked_key_stops_within_the_age_of_the_cache(
     assert key.last_used_at is not None
 
 
-@pytest.mark.parametrize(
-    ("case", "content_type", "body", "code", "says"),
-    [
-        ("not JSON", "application/json", b"{", "invalid_json", "not valid JSON"),
-        ("empty", "application/json", b"", "invalid_json", "not valid JSON"),
-        ("a list", "application/json", b"[]", "invalid_json", "must be a JSON object"),
-        ("too deep", "application/json", b"[" * 90_000, "invalid_json", "nested too deeply"),
-        ("bad UTF-8", "application/json", b'{"model": "\xff"}', "invalid_utf8", "byte 11 is 0xff"),
-        ("no model", "application/json", b"{}", "missing_model", "names no model"),
-        ("number", "application/json", b'{"model": 1}', "invalid_model", "must be a string"),
-        ("text", "text/plain", b"{}", "unsupported_content_type", "text/plain"),
-        ("no boundary", "multipart/form-data", b"x", "invalid_multipart", "cannot be read"),
-        ("garbage", "multipart/form-data; boundary=b", b"x", "invalid_multipart", "cannot be read"),
-        ("cut", "multipart/form-data; boundary=b", b"--b\r\n", "invalid_multipart", "ends before"),
-        ("no field", "multipart/form-data; boundary=b", b"--b--\r\n", "missing_model", "names no model"),
-    ],
-)
-def test_a_bad_body_gets_one_clear_error(
-    runtime: Runtime, http: httpx.Client, case: str, content_type: str, body: bytes, code: str, says: str
-) -> None:
-    answer = http.post("/v1/chat/completions", content=body, headers={"Content-Type": content_type})
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (400, code), case
-    assert says in error["message"]
+BAD_BODIES = [
+    ("not JSON", "application/json", b"{", "invalid_json", "not valid JSON"),
+    ("empty", "application/json", b"", "invalid_json", "not valid JSON"),
+    ("a list", "application/json", b"[]", "invalid_json", "must be a JSON object"),
+    ("too deep", "application/json", b"[" * 90_000, "invalid_json", "nested too deeply"),
+    ("bad UTF-8", "application/json", b'{"model": "\xff"}', "invalid_utf8", "byte 11 is 0xff"),
+    ("no model", "application/json", b"{}", "missing_model", "names no model"),
+    ("number", "application/json", b'{"model": 1}', "invalid_model", "must be a string"),
+    ("text", "text/plain", b"{}", "unsupported_content_type", "text/plain"),
+    ("no boundary", "multipart/form-data", b"x", "invalid_multipart", "cannot be read"),
+    ("garbage", "multipart/form-data; boundary=b", b"x", "invalid_multipart", "cannot be read"),
+    ("cut", "multipart/form-data; boundary=b", b"--b\r\n", "invalid_multipart", "ends before"),
+    ("no field", "multipart/form-data; boundary=b", b"--b--\r\n", "missing_model", "names no model"),
+]
+
+
+def test_a_bad_body_gets_one_clear_error(runtime: Runtime, http: httpx.Client) -> None:
+    for case, content_type, body, code, says in BAD_BODIES:
+        answer = http.post("/v1/chat/completions", content=body, headers={"Content-Type": content_type})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, code), case
+        assert says in error["message"], case
     assert runtime.seen == []
 
 
@@ -230,22 +228,17 @@ def test_a_body_of_100_mb_is_refused_and_the_caller_can_read_why(
     assert runtime.seen == []
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
+def test_an_unknown_url_is_told_in_the_shape_of_the_protocol(runtime: Runtime, http: httpx.Client) -> None:
+    for method, path in [
         ("GET", "/v1/chat/completions"),
         ("DELETE", "/v1/chat/completions"),
         ("POST", "/chat/completions"),
         ("POST", "/v1/"),
         ("POST", "/v1/%2e%2e/metrics"),
         ("POST", "/v1/a//b"),
-    ],
-)
-def test_an_unknown_url_is_told_in_the_shape_of_the_protocol(
-    runtime: Runtime, http: httpx.Client, method: str, path: str
-) -> None:
-    answer = http.request(method, path, json={"model": "chat"} if method == "POST" else None)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+    ]:
+        answer = http.request(method, path, json={"model": "chat"} if method == "POST" else None)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url"), path
     assert runtime.seen == []
 
 

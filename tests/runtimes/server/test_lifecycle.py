@@ -129,6 +129,32 @@ def test_it_drains_before_it_stops(text_environment: ServingEnvironment) -> None
     assert code == ExitCode.DONE
 
 
+def test_what_takes_longer_than_the_drain_is_cut_off_with_a_reason(
+    text_environment: ServingEnvironment,
+) -> None:
+    with start_server(replace(text_environment, drain_seconds=0.5, max_concurrency=1)) as server:
+        server.wait_ready()
+        with (
+            open_request(server, ENDLESS | {"stream": True}) as streamed,
+            open_request(server, ENDLESS) as waiting,
+        ):
+            stream = streamed.getresponse()
+            begin = stream.read(16)
+            wait_until(lambda: server.meter("runtime_queue_length") == 1, what="a second request")
+            os.kill(server.process.pid, signal.SIGTERM)
+            rest = begin + stream.read()
+            answer = waiting.getresponse()
+            refused = json.loads(answer.read())
+        code = server.exit_code()
+        log = server.log
+
+    reason = "This server had to stop before the answer was complete."
+    last = json.loads(rest.split(b"data: ")[-1])
+    assert last["error"]["message"] == refused["error"]["message"] == reason
+    assert b"[DONE]" not in rest
+    assert (answer.status, code, "Traceback" in log) == (503, ExitCode.DONE, False), log
+
+
 def test_it_stops_at_once_while_it_loads(text_environment: ServingEnvironment) -> None:
     with start_server(text_environment) as server:
         wait_until(lambda: server.status_of("/live") == 200, what="listening")

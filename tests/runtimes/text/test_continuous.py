@@ -25,9 +25,10 @@ END = 2
 @pytest.fixture(scope="module")
 def model(smollm_folder: Path) -> Any:
     torch.set_num_threads(2)
-    return AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         smollm_folder, dtype=torch.float32, local_files_only=True
-    ).eval()
+    )
+    return loaded.eval()
 
 
 @pytest.fixture(scope="module")
