@@ -47,6 +47,7 @@ check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API do
 	$(BIN)/lint-imports
 	$(MANAGE) check
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@mkdir -p build
 	$(MANAGE) spectacular --validate --fail-on-warn --file build/openapi.yaml
 	diff -u docs/openapi.yaml build/openapi.yaml || { echo "The API changed: make openapi, and commit"; exit 1; }
 
@@ -59,6 +60,7 @@ bench-%: $(INSTALLED)
 	$(BIN)/python -m tests.bench.$(subst -,_,$*)
 
 openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
+	@mkdir -p docs
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
 lock: $(INSTALLED) ## Resolve the dependencies anew and write requirements/constraints.txt

@@ -17,13 +17,19 @@ READERS = {
 
 
 def variables_read_by(source: str) -> set[str]:
-    """First arguments of the calls in READERS: the environment variables of the settings."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
-    return {
-        call.args[0].value
-        for call in calls
-        if ast.unparse(call.func) in READERS and isinstance(call.args[0], ast.Constant)
-    }
+    """First arguments of the calls in READERS and keys of os.environ: the settings' environment variables."""
+    nodes = list(ast.walk(ast.parse(source)))
+    calls = [node.args[0] for node in nodes if isinstance(node, ast.Call) and is_reader(node)]
+    keys = [
+        node.slice
+        for node in nodes
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ"
+    ]
+    return {node.value for node in calls + keys if isinstance(node, ast.Constant)}
+
+
+def is_reader(call: ast.Call) -> bool:
+    return bool(call.args) and ast.unparse(call.func) in READERS
 
 
 def test_the_readme_lists_every_setting_and_no_other():
