@@ -256,7 +256,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Local cluster -----------------------------------------------------------------------------------------
 
-# Kubernetes quantities ("4", "16Gi"); empty = what the machine has. More than that overcommits it.
+# Kubernetes quantities ("4", "16Gi"); empty = each core four times, and the memory of the machine.
 LOCAL_CLUSTER_CPU = str(env("LOCAL_CLUSTER_CPU", default=""))
 LOCAL_CLUSTER_MEMORY = str(env("LOCAL_CLUSTER_MEMORY", default=""))
 # JSON file with further images: {"repository": {"command": [...], "environment": {...}}}.

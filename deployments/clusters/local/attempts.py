@@ -113,6 +113,11 @@ class Attempt:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Ends the grace period now. The shim lives on to clean up and to write how it ended."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGALRM)
+
     @property
     def started_at(self) -> datetime | None:
         return started_at(self.folder, self.number)

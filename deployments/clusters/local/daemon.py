@@ -41,6 +41,9 @@ from deployments.clusters.port import ObjectRef
 
 logger = logging.getLogger(__name__)
 
+SHUTDOWN_SECONDS = 40.0
+"""How long the node takes to go down at most: longer grace periods are cut, as the kubelet's
+shutdownGracePeriod cuts them. A manager that stops the node should wait a little longer."""
 LOCK_SECONDS = 2.0
 """How long to wait for the lock: readers that ask whether a node runs hold it for an instant."""
 
@@ -48,7 +51,10 @@ LOCK_SECONDS = 2.0
 class Daemon:
     """The node of one local cluster."""
 
-    def __init__(self, *, store: Store, places: Places, node: Node) -> None:
+    def __init__(
+        self, *, store: Store, places: Places, node: Node, shutdown_seconds: float = SHUTDOWN_SECONDS
+    ) -> None:
+        self.shutdown_seconds = shutdown_seconds
         self.store = store
         self.node = node
         self.pods: dict[str, Pod] = {}
@@ -82,7 +88,9 @@ class Daemon:
         self._awake.set()
 
     def _stop(self) -> None:
-        logger.info("stopping: %d containers to end", len(self.kubelet.runs))
+        if not self.stopping:
+            logger.info("stopping: %d containers to end", len(self.kubelet.runs))
+            asyncio.get_running_loop().call_later(self.shutdown_seconds, self.kubelet.kill_all)
         self.stopping = True
         self._awake.set()
 

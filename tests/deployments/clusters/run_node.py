@@ -23,6 +23,7 @@ if __name__ == "__main__":
         places=Places(
             storage=home / "storage", checkout=Path(__file__).parents[3], images=home / "images.json"
         ),
+        shutdown_seconds=2.0,
         node=describe_machine(cpu=sys.argv[2], memory=sys.argv[3]),
     )
     asyncio.run(daemon.run())

@@ -17,6 +17,7 @@ from deployments.clusters.local.addresses import choose_address
 from deployments.clusters.local.cluster import LocalCluster
 from deployments.clusters.local.containers import expand, rewrite_mounts
 from deployments.clusters.local.logfiles import KEPT_PER_RESOURCE, LogReader, find_log, prune_logs
+from deployments.clusters.local.machine import describe_machine
 from deployments.clusters.local.store import Records, write_json
 from deployments.clusters.quantities import parse
 from marketplace.hardware.models import Cluster
@@ -70,6 +71,13 @@ def test_it_refuses_what_is_no_quantity(text):
 
 def test_quantities_are_exact():
     assert parse("0.1") + parse("200m") == Decimal("0.3")
+
+
+def test_a_machine_offers_what_it_is_told_or_what_it_has():
+    assert describe_machine(cpu="1500m", memory="2Gi").allocatable == {"cpu": 1500, "memory": 2**31}
+    whole = describe_machine()
+    assert whole.allocatable["cpu"] == 4000 * os.cpu_count()
+    assert whole.labels["kubernetes.io/os"] == "linux"
 
 
 MOUNTS = {"/models": "/real/m", "/models/tiny": "/real/t", "/out": "/real/o"}

@@ -23,13 +23,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         options = (
             ("--root", Path(settings.MARKETPLACE_HOME.cluster), Path, "folder of the cluster's state"),
-            ("--cpu", settings.LOCAL_CLUSTER_CPU, str, "CPUs it offers, for example 2 or 1500m"),
-            ("--memory", settings.LOCAL_CLUSTER_MEMORY, str, "memory it offers, for example 16Gi"),
+            ("--cpu", settings.LOCAL_CLUSTER_CPU, str, "CPUs it offers, as 2 or 1500m; empty: four per core"),
+            ("--memory", settings.LOCAL_CLUSTER_MEMORY, str, "memory it offers, as 16Gi; empty: all"),
         )
         for name, default, kind, text in options:
-            parser.add_argument(
-                name, type=kind, default=default, help=f"{text} (default: {default or 'all'})"
-            )
+            parser.add_argument(name, type=kind, default=default, help=text)
 
     def handle(self, *, root: Path, cpu: str, memory: str, **options: Any) -> None:
         images = settings.LOCAL_CLUSTER_IMAGES
