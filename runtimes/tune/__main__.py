@@ -1,0 +1,129 @@
+"""The entry point of a fine-tuning container: `python -m runtimes.tune`, told what to do by RUNTIME_*
+variables.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from runtimes.contract import ContractError, ExitCode, Task, TrainingEventType, TuningEnvironment
+from runtimes.errors import SetupError
+from runtimes.tune.chats import Chat, read_chats
+from runtimes.tune.failures import BadInput
+from runtimes.tune.reporting import RESULT_FILE, Reporter, tell_finished
+from runtimes.weights import stay_offline, verify_digests
+
+logger = logging.getLogger("runtimes.tune")
+
+RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 1000),
+    "learning_rate": (1e-8, 1.0),
+    "lora_rank": (1, 1024),
+    "batch_tokens": (1, 10_000_000),
+    "max_length": (2, 10_000_000),
+    "validation_share": (0.0, 0.9),
+    "checkpoint_seconds": (0.0, 1e9),
+}
+
+
+def main() -> ExitCode:
+    """Trains to the end, until SIGTERM or to a failure; returns how it ended."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # Threads of torch that wait for each other must not spin: several runtimes may share the cores of one
+    # machine. Read when torch is imported, which is later than this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    stay_offline()
+    reporter = Reporter(os.environ.get("RUNTIME_JOB", ""))
+    try:
+        return _tune(reporter, stop)
+    except BadInput as error:
+        return _fail(reporter, error.message, ExitCode.BAD_INPUT, line=error.line)
+    except (ContractError, SetupError) as error:
+        return _fail(reporter, str(error), ExitCode.BAD_CONFIGURATION)
+    except MemoryError:
+        message = "out of memory; use smaller batch_tokens or max_length, or a flavor with more memory"
+        return _fail(reporter, message, ExitCode.INTERNAL)
+    except Exception as error:
+        logger.exception("the training failed")
+        return _fail(reporter, f"an error of ours ended the training: {error}", ExitCode.INTERNAL)
+
+
+def _tune(reporter: Reporter, stop: threading.Event) -> ExitCode:
+    environment = TuningEnvironment.from_environment(os.environ)
+    if environment.task is not Task.TEXT_GENERATION:
+        raise SetupError(
+            f"RUNTIME_TASK={environment.task.value} is not tuned by this image; "
+            f"it tunes {Task.TEXT_GENERATION.value}"
+        )
+    _check_ranges(environment)
+    finished = _read_result(Path(environment.output_dir))
+    if finished is not None:
+        tell_finished(reporter, finished)
+        return ExitCode.DONE
+    train = read_chats(Path(environment.train_file))
+    validation: list[Chat] = []
+    if environment.validation_file:
+        validation = _read_validation(Path(environment.validation_file))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # hashlib lets other threads run, so the weights are read while torch is imported.
+        verified = pool.submit(verify_digests, Path(environment.model_dir), environment.digests)
+        from runtimes.tune.run import run
+
+        verified.result()
+    done = run(environment, train=train, validation=validation, reporter=reporter, should_stop=stop.is_set)
+    return ExitCode.DONE if done else ExitCode.STOPPED
+
+
+def _check_ranges(environment: TuningEnvironment) -> None:
+    for name, (least, most) in RANGES.items():
+        value = getattr(environment, name)
+        if not least <= value <= most:
+            raise BadInput(f"{name} is {value}; it must be from {least:g} to {most:g}")
+
+
+def _read_validation(path: Path) -> list[Chat]:
+    """Errors there carry no line, because an event's line is of the training file."""
+    try:
+        return read_chats(path)
+    except BadInput as error:
+        where = f"line {error.line} of " if error.line else ""
+        raise BadInput(f"{where}the validation file: {error.message}") from error
+
+
+def _read_result(output: Path) -> dict[str, Any] | None:
+    """The result of an attempt before this one that came to its end."""
+    try:
+        result: dict[str, Any] = json.loads((output / RESULT_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{output / RESULT_FILE} cannot be read: {error}") from error
+    return result
+
+
+def _fail(reporter: Reporter, message: str, code: ExitCode, *, line: int | None = None) -> ExitCode:
+    logger.error("%s", message)
+    customer = code is ExitCode.BAD_INPUT
+    reporter.tell(TrainingEventType.FAILED, step=0, message=message, line=line, customer=customer)
+    return code
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    # Threads of torch may still compute; nothing of theirs is worth waiting for.
+    os._exit(exit_code)
