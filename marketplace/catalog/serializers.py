@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from marketplace.catalog.models import Framework, License, Model, ModelImport, ModelVersion, Recipe
@@ -89,6 +89,7 @@ class VersionSerializer(serializers.ModelSerializer[ModelVersion]):
         )
 
 
+@extend_schema_serializer(component_name="PriceFrom")
 class PriceFromSerializer(QuoteSerializer):
     flavor = serializers.CharField()
 

@@ -246,6 +246,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    # Names that would else be derived from whichever field is met first.
+    "ENUM_NAME_OVERRIDES": {
+        "AcceleratorFamilyEnum": "marketplace.hardware.models.AcceleratorFamily",
+        "ApiKeyStateEnum": ["active", "expired", "revoked"],
+        "ImportStateEnum": "marketplace.catalog.models.ImportState",
+        "DeploymentStateEnum": "deployments.serving.models.DeploymentState",
+        "JobStateEnum": "deployments.tuning.models.JobState",
+    },
     "SERVE_AUTHENTICATION": [],  # the document tells nothing about any customer
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "POSTPROCESSING_HOOKS": [

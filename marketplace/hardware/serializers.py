@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from marketplace.billing.models import Price
@@ -37,6 +37,7 @@ class RegionSerializer(serializers.ModelSerializer[Region]):
         fields = ("slug", "name", "country", "available")
 
 
+@extend_schema_serializer(component_name="FlavorQuote")
 class QuoteSerializer(serializers.Serializer[Any]):
     """The price of one replica. A quoted month has 730 hours."""
 

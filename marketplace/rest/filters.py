@@ -7,6 +7,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.request import Request
 
 from marketplace.rest.pagination import CursorPagination
@@ -16,6 +18,7 @@ from marketplace.rest.serializers import unknown_field
 PAGING = frozenset({CursorPagination.cursor_query_param, str(CursorPagination.page_size_query_param)})
 
 
+@extend_schema_field(OpenApiTypes.BOOL)
 class YesNoFilter(filters.TypedChoiceFilter):  # type: ignore[misc]  # the library has no types
     """`true` or `false`. The library's own boolean filter takes any other text for no filter at all."""
 
