@@ -6,12 +6,14 @@ import fcntl
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from inotify_simple import INotify, flags
 
+from deployments.clusters.errors import ClusterUnreachable
 from deployments.clusters.local import objects
 from deployments.clusters.local.jobs import job_status
 from deployments.clusters.local.logfiles import LogReader, find_log
@@ -38,6 +40,15 @@ STOP_LOOK_MILLISECONDS = 500
 """How often a watch looks whether it was told to stop."""
 
 
+@contextmanager
+def _translated(root: Path) -> Iterator[None]:
+    """No error of the file system passes the border of the port."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ClusterUnreachable(f"the folder {root} cannot be used: {error}") from error
+
+
 class LocalCluster:
     """Containers as processes of this machine. See `deployments.clusters.local`."""
 
@@ -49,8 +60,9 @@ class LocalCluster:
     def observe(self, resource: str | None = None) -> Observation:
         """One pass over the folder; only what changed since the last call is read again."""
         # Objects before pods: an object is removed after its pods, so none can seem to have vanished before.
-        records = self.store.objects.read_all()
-        pods = self.store.read_pods()
+        with _translated(self.store.root):
+            records = self.store.objects.read_all()
+            pods = self.store.read_pods()
         owned: dict[str, list[Pod]] = defaultdict(list)
         for pod in pods:
             owned[pod.owner_uid].append(pod)
@@ -69,42 +81,47 @@ class LocalCluster:
 
     def apply(self, manifest: Manifest) -> None:
         validate(manifest)
-        objects.apply(self.store, manifest)
+        with _translated(self.store.root):
+            objects.apply(self.store, manifest)
 
     def delete(self, ref: ObjectRef) -> None:
-        objects.delete(self.store, ref)
+        with _translated(self.store.root):
+            objects.delete(self.store, ref)
 
     def logs(
         self, resource: str, *, pod: str | None = None, after: int = 0, limit: int = 1000
     ) -> list[LogLine]:
         """Also after the pod and its objects are gone: see `logfiles` for how many are kept."""
-        path = find_log(self.store.logs(resource), pod=pod)
-        if path is None:
-            return []
-        running = any(found.running and self.store.log(found) == path for found in self.store.read_pods())
-        return self._logs.read(path, after=after, limit=limit, complete=not running)
+        with _translated(self.store.root):
+            path = find_log(self.store.logs(resource), pod=pod)
+            if path is None:
+                return []
+            running = any(found.running and self.store.log(found) == path for found in self.store.read_pods())
+            return self._logs.read(path, after=after, limit=limit, complete=not running)
 
     def watch(self, stop: threading.Event) -> Iterator[str]:
         """Sees what happens from the moment of the call on."""
-        self.store.prepare()
-        inotify = INotify()
-        inotify.add_watch(self.store.changes, flags.CLOSE_WRITE)
+        with _translated(self.store.root):
+            self.store.prepare()
+            inotify = INotify()
+            inotify.add_watch(self.store.changes, flags.CLOSE_WRITE)
         return _follow(inotify, stop)
 
     def nodes(self) -> list[NodeCapacity]:
         """The machine, as the node that ran last described it; ready while a node process runs."""
-        record = self.store.read_node()
-        if record is None:
-            return []
-        return [
-            NodeCapacity(
-                name=record["name"],
-                labels=record["labels"],
-                allocatable=record["allocatable"],
-                requested=requested(self.store.read_pods()),
-                ready=is_node_running(self.store),
-            )
-        ]
+        with _translated(self.store.root):
+            record = self.store.read_node()
+            if record is None:
+                return []
+            return [
+                NodeCapacity(
+                    name=record["name"],
+                    labels=record["labels"],
+                    allocatable=record["allocatable"],
+                    requested=requested(self.store.read_pods()),
+                    ready=is_node_running(self.store),
+                )
+            ]
 
 
 def is_node_running(store: Store) -> bool:

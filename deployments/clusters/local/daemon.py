@@ -21,7 +21,7 @@ import signal
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 from inotify_simple import INotify, flags
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 40.0
 """How long the node takes to go down at most: longer grace periods are cut, as the kubelet's
 shutdownGracePeriod cuts them. A manager that stops the node should wait a little longer."""
+STEP_ASIDE = timedelta(seconds=10)
+"""When to try again what raised an error that nobody expected."""
 LOCK_SECONDS = 2.0
 """How long to wait for the lock: readers that ask whether a node runs hold it for an instant."""
 
@@ -123,14 +125,13 @@ class Daemon:
         before = dict(self.pods)
         records = self.store.objects.read_all()
         # 1. Controllers: which pods there should be.
-        looks = [] if self.stopping else [self._control(record, now=now) for record in records]
+        looks = [] if self.stopping else [self._try_control(record, now=now) for record in records]
         self._drop_orphans(records, now=now)
         # 2. The scheduler: which of them fit.
         if not self.stopping:
             self._schedule(now=now)
         # 3. The kubelet: each pod a step further.
-        for pod in list(self.pods.values()):
-            self._put(self.kubelet.advance(pod, now=now, stopping=self.stopping))
+        looks += [self._try_advance(pod, now=now) for pod in list(self.pods.values())]
         # 4. What is over is removed.
         self._remove_ended()
         removed = self._remove_objects(records)
@@ -138,6 +139,23 @@ class Daemon:
         looks += [self.kubelet.next_look(pod, now=now) for pod in self.pods.values()]
         self._look_again(min((look for look in looks if look), default=None), now=now)
         return removed or before != self.pods
+
+    def _try_control(self, record: Record, *, now: datetime) -> datetime | None:
+        """One object that cannot be handled steps aside for a while and does not stop the others."""
+        try:
+            return self._control(record, now=now)
+        except Exception:
+            logger.exception("%s cannot be handled", ObjectRef.of(record))
+            return now + STEP_ASIDE
+
+    def _try_advance(self, pod: Pod, *, now: datetime) -> datetime | None:
+        """The same for a pod."""
+        try:
+            self._put(self.kubelet.advance(pod, now=now, stopping=self.stopping))
+        except Exception:
+            logger.exception("pod %s cannot be handled", pod.name)
+            return now + STEP_ASIDE
+        return None
 
     def _control(self, record: Record, *, now: datetime) -> datetime | None:
         plans = {"Deployment": plan_rollout, "Job": plan_job}

@@ -315,6 +315,14 @@ def test_a_settled_node_writes_nothing_and_sleeps(node):
 # --- Capacity, places, logs ---------------------------------------------------------------------------------
 
 
+def test_an_object_that_makes_no_sense_does_not_stop_the_others(node):
+    bad = deployment("dep_bad") | {"spec": {"replicas": "many"}}
+    bad["metadata"] |= {"uid": "bad", "generation": 1}
+    node.cluster.store.write_object(bad)
+    start_serving(node)
+    assert "dep-bad cannot be handled" in node.log()
+
+
 def test_a_waiting_pod_starts_when_room_is_made(node):
     big = server() | {"resources": {"requests": {"cpu": "40", "memory": "1Gi"}}}
     node.cluster.apply(deployment("dep_first", big))

@@ -11,7 +11,7 @@ import pytest
 from kubernetes.utils.quantity import parse_quantity
 
 from deployments.clusters import registry
-from deployments.clusters.errors import ClusterRejected
+from deployments.clusters.errors import ClusterRejected, ClusterUnreachable
 from deployments.clusters.images import UnknownImage, find_image
 from deployments.clusters.local.addresses import choose_address
 from deployments.clusters.local.cluster import LocalCluster
@@ -209,6 +209,21 @@ def test_it_opens_a_local_cluster_once(tmp_path):
     assert isinstance(cluster, LocalCluster)
     assert (cluster.name, cluster.store.root) == ("here", tmp_path)
     assert registry.open_cluster(row) is cluster
+
+
+def test_no_error_of_the_file_system_leaves_the_port(tmp_path):
+    (tmp_path / "file").write_text("")
+    cluster = LocalCluster(name="broken", root=tmp_path / "file" / "cluster")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}
+    for call in (
+        cluster.observe,
+        cluster.nodes,
+        lambda: cluster.apply(namespace),
+        lambda: cluster.logs("dep_x"),
+    ):
+        with pytest.raises(ClusterUnreachable, match="cannot be used") as raised:
+            call()
+        assert not raised.value.permanent
 
 
 def test_it_says_which_kinds_can_be_opened():
