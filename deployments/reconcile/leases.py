@@ -53,7 +53,7 @@ class Lease:
         that change found the row taken and went away.
         """
         unchanged = self._rows().filter(generation=generation)
-        if unchanged.update(lease_token="", lease_until=Now(), failures=0, next_look_at=Now()):
+        if unchanged.update(lease_token="", lease_until=Now(), failures=0):
             return True
         return not self._rows().exists()
 
@@ -83,7 +83,9 @@ def take_lease(rows: QuerySet[Any], resource: str, *, patient: bool = False) -> 
     token = str(uuid.uuid4())
     free = rows.filter(public_id=resource, lease_until__lte=Now())
     if patient:
-        free = free.filter(Q(next_look_at__lte=Now()) | Q(generation__gt=F("observed_generation")))
+        free = free.filter(
+            Q(failures=0) | Q(next_look_at__lte=Now()) | Q(generation__gt=F("observed_generation"))
+        )
     if not free.update(lease_token=token, lease_until=_in(LEASE_SECONDS)):
         return None
     return Lease(rows=rows, resource=resource, token=token)

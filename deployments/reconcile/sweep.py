@@ -105,7 +105,7 @@ def needs_a_look(kind: Kind, loaded: Loaded, seen: Observation, *, now: datetime
     row = loaded.row
     if row.lease_token and row.lease_until > now:
         return False  # somebody looks at it
-    resting = row.next_look_at > now and row.generation == row.observed_generation
+    resting = row.failures > 0 and row.next_look_at > now and row.generation == row.observed_generation
     try:
         decision = kind.decide(loaded, seen, now=now)
     except Exception:

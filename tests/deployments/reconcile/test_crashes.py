@@ -15,6 +15,7 @@ import pytest
 
 from deployments.reconcile.reconciler import reconcile
 from deployments.serving.models import Deployment
+from deployments.tuning.models import FineTuningJob
 from tests.deployments.reconcile.dying import Died, Fuse, mortal
 from tests.deployments.reconcile.workloads import World
 
@@ -65,9 +66,39 @@ SCENARIOS: dict[str, tuple[Turn, ...]] = {
 }
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+def train(world: World, row: Any) -> None:
+    world.cluster.start(row.public_id)
+    world.report(row, "started", step=0, total_steps=10)
+    world.report(row, "progress", step=3, loss=2.5, total_steps=10)
+    world.report(row, "checkpoint", step=3, path="step-3")
+
+
+def finish(world: World, row: Any) -> None:
+    world.report(row, "progress", step=10, loss=1.5, total_steps=10)
+    world.cluster.finish(row.public_id, exit_code=0)
+
+
+def crash(world: World, row: Any) -> None:
+    world.cluster.finish(row.public_id, exit_code=70)
+
+
+def refuse(world: World, row: Any) -> None:
+    world.report(row, "failed", step=3, message="no examples", line=7, customer=True)
+    world.cluster.finish(row.public_id, exit_code=65)
+
+
+JOBS: dict[str, tuple[Turn, ...]] = {
+    "job that succeeds": (nothing, train, finish, end),
+    "job that is tried again": (nothing, train, crash, train, finish, end),
+    "job with bad data": (nothing, train, refuse, end),
+    "job that is cancelled": (nothing, train, World.cancel, end),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS | JOBS)
 def test_it_ends_the_same_wherever_the_process_dies(world: World, scenario: str) -> None:
-    turns = SCENARIOS[scenario]
+    turns = (SCENARIOS | JOBS)[scenario]
+    world.makes_jobs = scenario in JOBS
     whole = Fuse(lives=None)
     expected = play(world, turns, fuse=whole)
     assert whole.written > 5
@@ -83,7 +114,8 @@ def test_it_ends_the_same_wherever_the_process_dies(world: World, scenario: str)
 def play(world: World, turns: tuple[Turn, ...], *, fuse: Fuse) -> dict[str, Any]:
     """Runs a scenario from the beginning on an empty cluster. Returns the state of the world at its end."""
     world.move_to_new_cluster()
-    row = world.create_deployment(name=f"bot-{fuse.lives}")
+    make = world.create_job if world.makes_jobs else world.create_deployment
+    row: Any = make(name=f"bot-{fuse.lives}")
     begin = world.clock.now()
     for turn in turns:
         world.clock.advance(60)
@@ -99,16 +131,14 @@ def play(world: World, turns: tuple[Turn, ...], *, fuse: Fuse) -> dict[str, Any]
     return the_end(world, row, begin=begin)
 
 
-def the_end(world: World, row: Deployment, *, begin: Any) -> dict[str, Any]:
+def the_end(world: World, row: Any, *, begin: Any) -> dict[str, Any]:
     def anonymous(text: str) -> str:
-        return text.replace(row.public_id.replace("_", "-"), "NAME").replace(f"bot-{row.name[4:]}", "bot")
+        return text.replace(row.public_id.replace("_", "-"), "NAME")
 
-    return {
+    special = of_deployment(row) if isinstance(row, Deployment) else of_job(row)
+    return special | {
         "state": row.state,
         "conditions": [(it["type"], it["status"], it["reason"]) for it in row.conditions],
-        "serving": row.serving_revision,
-        "ready": row.ready_replicas,
-        "deleted": row.deleted_at is not None,
         "events": world.events(row),
         "objects": [anonymous(item) for item in world.cluster.objects(row.public_id)],
         "usage": world.usage(row, since=begin),
@@ -116,4 +146,22 @@ def the_end(world: World, row: Deployment, *, begin: Any) -> dict[str, Any]:
             (it.revision, it.phase, it.ready, it.started_at and (it.started_at - begin).total_seconds())
             for it in world.replicas(row)
         ],
+    }
+
+
+def of_deployment(row: Deployment) -> dict[str, Any]:
+    return {
+        "serving": row.serving_revision,
+        "ready": row.ready_replicas,
+        "deleted": row.deleted_at is not None,
+    }
+
+
+def of_job(row: FineTuningJob) -> dict[str, Any]:
+    return {
+        "progress": row.progress,
+        "error": row.error,
+        "result": row.result and row.result.parent_id,
+        "training": list(row.training_events.order_by("id").values_list("type", "step", "line")),
+        "checkpoints": list(row.checkpoints.order_by("step").values_list("step", "path")),
     }

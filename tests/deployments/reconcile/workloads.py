@@ -6,20 +6,27 @@ Wishes are written as `lifecycle` writes them: columns and generation in one UPD
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Now
+from pytest_django import Settings
 
 from deployments.reconcile.reconciler import Outcome, reconcile
 from deployments.reconcile.sweep import Swept, sweep_cluster
 from deployments.serving.models import Deployment, Event, EventSource, Replica, Revision
-from deployments.serving.spec import Mount, Resources, ServingSpec
+from deployments.serving.spec import Mount, Resources, ServingSpec, TuningSpec
+from deployments.tuning.models import Dataset, DatasetVersion, FineTuningJob
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import UsageInterval
 from marketplace.hardware.models import Cluster
+from marketplace.ids import make_public_id
+from runtimes.contract import format_event
 from tests.deployments.reconcile.memory_cluster import Clock, MemoryCluster
+from tests.deployments.tuning.jobs import safetensors_file
 from tests.market import Market
 
 RESOURCES = Resources(cpu_millicores=2000, memory_bytes=4 * 2**30)
@@ -45,6 +52,7 @@ class World:
     organization: Organization
     row: Cluster
     clock: Clock = field(default_factory=Clock)
+    makes_jobs: bool = False
     cluster: MemoryCluster = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +79,51 @@ class World:
         )
         self.add_revision(deployment, 1)
         return deployment
+
+    def create_job(self, *, name: str = "tuned", retries: int = 3) -> FineTuningJob:
+        """A job whose run has left its result in the storage, whatever it is said to do."""
+        dataset, _ = Dataset.objects.get_or_create(organization=self.organization, name="chats")
+        data, _ = DatasetVersion.objects.get_or_create(
+            dataset=dataset,
+            digest="c" * 64,
+            defaults={"storage_path": "datasets/chats.jsonl", "bytes": 1, "report": {}},
+        )
+        public_id = make_public_id("ftj")
+        spec = TuningSpec(
+            resource=public_id,
+            organization=self.organization.public_id,
+            image="marketplace/tune-cpu:test",
+            environment={"RUNTIME_JOB": public_id},
+            mounts=(Mount(sub_path=f"outputs/{public_id}", mount_path="/output", read_only=False),),
+            resources=RESOURCES,
+            retries=retries,
+        )
+        folder = Path(settings.STORAGE_ROOT) / "outputs" / public_id
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "auto_mapping": null}')
+        (folder / "adapter_model.safetensors").write_bytes(safetensors_file())
+        (folder / "result.json").write_text("{}")
+        return FineTuningJob.objects.create(
+            public_id=public_id,
+            organization=self.organization,
+            name=name,
+            recipe=self.market.recipe,
+            flavor=self.market.flavor,
+            cluster=self.row,
+            price=self.market.price,
+            base=self.market.version,
+            training_data=data,
+            spec=spec.to_json(),
+            created_at=self.clock.now(),
+        )
+
+    def cancel(self, job: FineTuningJob) -> None:
+        self.wish(job, desired_state="cancelled", stop_requested_at=self.clock.now())
+
+    def report(self, job: FineTuningJob, kind: str, *, step: int, **values: Any) -> None:
+        """The run prints an event."""
+        event = {"type": kind, "step": step, "job": job.public_id, "at": self.clock.now().isoformat()}
+        self.cluster.print(job.public_id, "a line that is no event", format_event(event | values))
 
     def add_revision(self, deployment: Deployment, number: int) -> None:
         spec = serving_spec(
@@ -118,18 +171,21 @@ class World:
 
     def settle(self, *, sweeps: int = 10) -> None:
         """Sweeps, and answers what they ring for, until nothing is left to do."""
-        for _ in range(sweeps):
-            rung = self.look().rung
+        quiet: set[str] = set()
+        for sweep in range(sweeps):
+            rung = [resource for resource in self.look().rung if resource not in quiet]
             if not rung:
                 return
+            # A run that trains is looked at by every sweep, for the lines that it writes.
+            quiet = {resource for resource in rung if resource.startswith("ftj_") and sweep > 0}
             for resource in rung:
                 reconcile(resource, cluster=self.cluster, now=self.clock.now)
         raise AssertionError(f"still not settled after {sweeps} sweeps: {rung}")
 
     def restart(self) -> None:
         """Time passes after a death: leases end, and rests are over."""
-        for model in (Deployment,):
-            model.objects.update(lease_until=Now(), next_look_at=Now())
+        Deployment.objects.update(lease_until=Now(), next_look_at=Now())
+        FineTuningJob.objects.update(lease_until=Now(), next_look_at=Now())
 
     # What there is to see
 
@@ -156,5 +212,6 @@ class World:
 
 
 @pytest.fixture
-def world(market: Market, acme: Organization) -> World:
+def world(market: Market, acme: Organization, tmp_path: Path, settings: Settings) -> World:
+    settings.STORAGE_ROOT = tmp_path
     return World(market=market, organization=acme, row=market.cluster)

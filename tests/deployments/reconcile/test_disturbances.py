@@ -1,0 +1,310 @@
+"""What goes wrong around the reconciler: races, clusters that do not answer or refuse, bad rows, strays."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from deployments.clusters.errors import ClusterRejected, ClusterUnreachable
+from deployments.reconcile import sweep as sweeping
+from deployments.reconcile.leases import take_lease
+from deployments.reconcile.manifests import serving_manifests
+from deployments.reconcile.reconciler import Outcome, reconcile
+from deployments.serving.models import Deployment, Replica, Revision
+from marketplace.hardware.models import Cluster
+from tests.deployments.reconcile.memory_cluster import MemoryCluster, failing
+from tests.deployments.reconcile.workloads import World, serving_spec
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def running(world: World, **values: Any) -> Deployment:
+    bot = world.create_deployment(**values)
+    world.reconcile(bot)
+    world.cluster.make_ready(bot.public_id)
+    world.reconcile(bot)
+    assert bot.state == "running"
+    return bot
+
+
+def row_versions() -> list[tuple[Any, ...]]:
+    """PostgreSQL's own row versions of every table that the reconciler writes."""
+    tables = ("serving_deployment", "serving_replica", "serving_event", "tuning_finetuningjob")
+    with connection.cursor() as cursor:
+        found = []
+        for table in (*tables, "billing_usageinterval"):
+            cursor.execute(f"SELECT '{table}', id, xmin::text FROM {table} ORDER BY id")
+            found += cursor.fetchall()
+    return found
+
+
+def test_a_settled_system_is_silent(world: World) -> None:
+    running(world, name="one")
+    paused = running(world, name="two")
+    world.pause(paused)
+    world.reconcile(paused)
+    world.cluster.let_go()
+    world.settle()
+    before = row_versions()
+    reads, writes = world.cluster.reads, list(world.cluster.writes)
+
+    for _ in range(2):
+        world.clock.advance(5)
+        assert world.look().rung == []
+
+    assert row_versions() == before
+    assert world.cluster.writes == writes
+    assert world.cluster.reads == reads + 2
+
+
+def test_two_at_once_do_the_work_once(world: World) -> None:
+    bot = world.create_deployment()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait_inside(call: str) -> None:
+        inside.set()
+        assert go_on.wait(20)
+
+    world.cluster.before_call = wait_inside
+    outcomes: list[Outcome] = []
+
+    def first() -> None:
+        outcomes.append(reconcile(bot.public_id, cluster=world.cluster, now=world.clock.now))
+        connection.close()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(20)
+    second = reconcile(bot.public_id, cluster=world.cluster, now=world.clock.now)
+    world.cluster.before_call = lambda call: None
+    go_on.set()
+    thread.join(20)
+
+    assert (second, outcomes) == (Outcome.BUSY, [Outcome.DONE])
+    assert len(world.cluster.writes) == 3
+
+
+def test_a_customer_who_changes_the_wish_meanwhile_is_not_overlooked(world: World) -> None:
+    bot = running(world)
+    calls = []
+
+    def delete_while_observing(call: str) -> None:
+        calls.append(call)
+        if calls == ["observe"]:
+            world.delete(bot)
+
+    world.cluster.before_call = delete_while_observing
+    assert world.reconcile(bot) is Outcome.DONE
+    assert (bot.state, bot.observed_generation) == ("deleting", 2)
+    world.cluster.let_go()
+    world.settle()
+    bot.refresh_from_db()
+    assert bot.state == "deleted"
+
+
+def test_a_wish_during_the_last_call_is_seen_before_the_lease_ends(world: World) -> None:
+    bot = world.create_deployment()
+    changed = []
+
+    def pause_after_the_last_write() -> None:
+        if len(world.cluster.writes) == 3 and not changed:
+            changed.append(True)
+            world.pause(bot)
+
+    world.cluster.after_write = pause_after_the_last_write
+    world.cluster.lingers = False
+    world.reconcile(bot)
+    assert (bot.state, bot.observed_generation) == ("paused", 2)
+    assert world.cluster.objects(bot.public_id) == []
+
+
+def test_a_lost_doorbell_is_found_by_the_sweep(world: World) -> None:
+    bot = world.create_deployment()
+    assert world.look().rung == [bot.public_id]
+
+
+def test_it_is_paused_only_when_nothing_is_seen(world: World) -> None:
+    bot = running(world)
+    world.pause(bot)
+    world.reconcile(bot)
+    assert (bot.state, bot.ready_replicas) == ("running", 0)
+    assert bot.conditions[0]["reason"] == "Stopping"
+    world.cluster.let_go()
+    world.settle()
+    bot.refresh_from_db()
+    assert (bot.state, bot.serving_revision) == ("paused", None)
+
+
+def test_no_second_after_the_request_to_stop_is_billed(world: World) -> None:
+    bot = world.create_deployment()
+    begin = world.clock.now()
+    world.reconcile(bot)
+    world.cluster.start(bot.public_id)
+    world.clock.advance(10)
+    world.cluster.make_ready(bot.public_id)
+    world.settle()
+    world.clock.advance(60)
+    world.pause(bot)
+    world.clock.advance(5)  # the reconciler was late
+    world.reconcile(bot)
+    world.resume(bot)  # and the customer fast
+    world.clock.advance(20)
+    world.cluster.let_go()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("starting", "provider", 0, 10),
+        ("serving", "customer", 10, 70),
+        ("serving", "provider", 70, 95),
+    ]
+
+
+def test_a_replica_that_goes_on_after_all_is_billed_again_from_then(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.pause(bot)
+    world.cluster.before_call = failing(call="delete", error=ClusterUnreachable("timeout"))
+    world.reconcile(bot)
+    world.cluster.before_call = lambda call: None
+    world.clock.advance(30)
+    world.resume(bot)
+    world.reconcile(bot)
+    world.clock.advance(60)
+    world.delete(bot)
+    world.reconcile(bot)
+    world.cluster.let_go()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("serving", "provider", 60, 90),
+        ("serving", "customer", 90, 150),
+    ]
+
+
+def test_a_cluster_that_does_not_answer_changes_no_state(world: World) -> None:
+    bot = running(world)
+    world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("connection refused"))
+    assert world.reconcile(bot) is Outcome.STEPPED_ASIDE
+    assert (bot.state, bot.failures, bot.lease_token) == ("running", 1, "")
+    assert bot.conditions[-1]["reason"] == "Unreachable"
+    assert bot.next_look_at > timezone.now()
+    assert reconcile(bot.public_id, cluster=world.cluster, patient=True) is Outcome.RESTING
+
+    world.cluster.before_call = lambda call: None
+    assert world.reconcile(bot) is Outcome.DONE
+    assert (bot.failures, bot.conditions[-1]["reason"]) == (0, "AsWanted")
+
+
+def test_a_customers_change_does_not_wait_for_a_row_that_rests(world: World) -> None:
+    bot = running(world)
+    Deployment.objects.update(failures=1, next_look_at=timezone.now() + timedelta(hours=1))
+    assert take_lease(Deployment.objects.all(), bot.public_id, patient=True) is None
+    world.pause(bot)
+    assert world.look().rung == [bot.public_id]
+    assert take_lease(Deployment.objects.all(), bot.public_id, patient=True) is not None
+
+
+def test_an_object_that_the_cluster_refuses_fails_with_its_field(world: World) -> None:
+    bot = world.create_deployment()
+    error = ClusterRejected("65 is too many", field="spec.replicas")
+    world.cluster.before_call = failing(call="apply", error=error)
+    assert world.reconcile(bot) is Outcome.STEPPED_ASIDE
+    assert bot.state == "failed"
+    condition = bot.conditions[0]
+    assert (condition["reason"], "spec.replicas" in condition["message"]) == ("Rejected", True)
+    assert world.look().rung == []  # it rests
+
+    world.cluster.before_call = lambda call: None
+    world.clock.advance(600)
+    world.settle()
+    bot.refresh_from_db()
+    assert bot.state == "pending"
+
+
+def test_a_refused_update_leaves_the_old_revision_serving(world: World) -> None:
+    bot = running(world)
+    world.update(bot, revision=2)
+    world.cluster.before_call = failing(call="apply", error=ClusterRejected("no"))
+    world.reconcile(bot)
+    assert (bot.state, bot.serving_revision, bot.ready_replicas) == ("update_failed", 1, 1)
+
+
+def test_a_bad_row_steps_aside_and_blocks_no_other(world: World) -> None:
+    bad, good = world.create_deployment(name="bad"), world.create_deployment(name="good")
+    Revision.objects.filter(deployment=bad).update(spec={"nonsense": True})
+    assert sorted(world.look().rung) == sorted([bad.public_id, good.public_id])
+    with pytest.raises(KeyError):
+        world.reconcile(bad)
+    world.reconcile(good)
+    bad.refresh_from_db()
+    assert (bad.failures, bad.conditions[-1]["reason"]) == (1, "InternalError")
+    assert world.look().rung == []
+
+
+def test_a_stray_object_is_removed_and_a_namespace_is_not(world: World) -> None:
+    gone = "org_00000000000000000000000000"
+    spec = serving_spec(resource="dep_00000000000000000000000000", organization=gone)
+    for manifest in serving_manifests(spec, replicas=1):
+        world.cluster.apply(manifest)
+    assert len(world.look().orphans) == 2
+    world.cluster.let_go()
+    assert world.look().orphans == []
+    assert world.cluster.objects(gone) == ["Namespace org-00000000000000000000000000"]
+
+
+def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:
+    bot = running(world)
+    (spec,) = (revision.spec for revision in Revision.objects.all())
+    world.delete(bot)
+    world.reconcile(bot)
+    world.cluster.let_go()
+    world.settle()
+    late = serving_spec(resource=bot.public_id, organization=spec["organization"])
+    world.cluster.apply(serving_manifests(late, replicas=1)[1])
+    world.settle()
+    world.cluster.let_go()
+    world.settle()
+    bot.refresh_from_db()
+    assert (bot.state, world.cluster.objects(bot.public_id)) == ("deleted", [])
+    assert not Replica.objects.filter(finished_at=None, vanished_at=None).exists()
+
+
+def test_a_deployment_deleted_by_hand_comes_back(world: World) -> None:
+    bot = running(world)
+    objects = world.cluster.objects(bot.public_id)
+    world.cluster.remove_by_hand(bot.public_id, kind="Deployment")
+    world.settle()
+    assert world.cluster.objects(bot.public_id) == objects
+
+
+def test_one_cluster_that_is_down_does_not_stop_the_others(world: World) -> None:
+    bot = world.create_deployment()
+    down = Cluster.objects.create(slug="a-down", region=world.row.region, kind="local")
+    clusters = {world.row.slug: world.cluster, down.slug: MemoryCluster(name=down.slug)}
+    clusters[down.slug].before_call = failing(call="observe", error=ClusterUnreachable("no route"))
+    rung: list[str] = []
+    swept = sweeping.sweep(ring=rung.append, open_cluster=lambda row: clusters[row.slug])
+    assert swept is not None
+    assert (swept.unreachable, rung) == ([down.slug], [bot.public_id])
+
+
+def test_a_second_sweep_goes_away(world: World) -> None:
+    def sweep_inside(row: Cluster) -> MemoryCluster:
+        found: list[Any] = []
+
+        def another() -> None:
+            found.append(sweeping.sweep(ring=lambda resource: None, open_cluster=lambda row: world.cluster))
+            connection.close()
+
+        thread = threading.Thread(target=another)
+        thread.start()
+        thread.join(20)
+        assert found == [None]
+        return world.cluster
+
+    assert sweeping.sweep(ring=lambda resource: None, open_cluster=sweep_inside) is not None
