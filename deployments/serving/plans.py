@@ -216,6 +216,7 @@ def _candidate(
         else {},
         node_selector=resources.node_selector,
     )
+    facts = model_facts(ask.version)
     return Candidate(
         flavor=flavor.slug,
         region=pool.cluster.region.slug,
@@ -223,10 +224,10 @@ def _candidate(
         family=family,
         memory_bytes=usable_memory(flavor),
         estimate=estimate_serving(
-            model_facts(ask.version),
+            facts,
             precision=place.recipe.precision,
             family=family,
-            context_length=ask.context_length,
+            context_length=ask.context_length or facts.context_length,
             concurrency=ask.max_concurrency,
         ),
         min_memory_bytes=place.recipe.min_memory_bytes,

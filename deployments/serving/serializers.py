@@ -101,7 +101,9 @@ class ServingAskSerializer(StrictSerializer):
         facts = model_facts(attrs["model"])
         longest = facts.context_length
         if attrs.get("context_length") is None:
-            attrs["context_length"] = min(longest or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
+            # Of a model that does not generate the runtime knows best: 0 = what it supports.
+            usual = min(longest or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
+            attrs["context_length"] = usual if facts.generates else 0
         if longest and attrs["context_length"] > longest:
             raise serializers.ValidationError(
                 {"context_length": f"{attrs['model'].model.name} supports at most {longest} tokens."}
@@ -160,7 +162,7 @@ class DeploymentChangeSerializer(ServingAskSerializer):
             "flavor": attrs.get("flavor") or Flavor.objects.get(slug=plan["flavor"]),
             "region": attrs.get("region") or Region.objects.get(slug=plan["region"]),
             "replicas": attrs.get("replicas", plan["replicas"]),
-            "context_length": attrs.get("context_length") or plan["context_length"],
+            "context_length": attrs.get("context_length") or plan["context_length"] or None,
             "max_concurrency": attrs.get("max_concurrency", plan["max_concurrency"]),
         }
         return super().validate(merged)

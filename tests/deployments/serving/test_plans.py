@@ -146,6 +146,14 @@ def test_a_context_longer_than_the_models_is_refused(alice: Person, market: Mark
     ]
 
 
+def test_a_model_that_does_not_generate_is_left_its_own_context(alice: Person, market: Market) -> None:
+    market.model.task = "feature-extraction"
+    market.model.save()
+    document = plan(alice)
+    assert document["spec"]["context_length"] == 0
+    assert document["memory"]["kv_cache"] == 0
+
+
 def test_anothers_private_model_does_not_exist(alice: Person, charlie: Person, market: Market) -> None:
     market.model.owner = alice.organization
     market.model.save()
