@@ -31,6 +31,7 @@ from deployments.demo.usage import align
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 STEPS: list[tuple[str, Callable[[Story], str]]] = [
+    ("clear leftovers", steps.clear_leftovers),
     ("browse the catalog", steps.browse_catalog),
     ("plan what cannot fit", steps.plan_too_large),
     ("plan a chat model", steps.plan_chat),

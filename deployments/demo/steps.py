@@ -46,6 +46,16 @@ def demo_file(name: str) -> str:
     return files("deployments.demo").joinpath("data", name).read_text(encoding="utf-8")
 
 
+def clear_leftovers(story: Story) -> str:
+    """An earlier run may have been interrupted; the product kept what it had wished for."""
+    jobs = story.rest.get("fine-tuning-jobs/", state=["queued", "running"])["items"]
+    for job in jobs:
+        story.rest.post(f"fine-tuning-jobs/{job['id']}/cancel/")
+    left = [row["id"] for row in story.rest.get("deployments/")["items"]]
+    _delete(story, left)
+    return f"{len(left)} deployments and {len(jobs)} jobs of an earlier run were left"
+
+
 def browse_catalog(story: Story) -> str:
     models = story.rest.get("models/", task="text-generation")["items"]
     names = {f"{model['publisher']}/{model['slug']}" for model in models}
@@ -224,15 +234,7 @@ def resume_chat(story: Story) -> str:
 
 
 def delete_everything(story: Story) -> str:
-    for deployment in story.deployments:
-        story.rest.delete(f"deployments/{deployment}/")
-    for deployment in story.deployments:
-        story.rest.wait(
-            f"deployments/{deployment}/",
-            until=lambda document: document["state"] == "deleted",
-            failed=lambda _: False,
-            seconds=90,
-        )
+    _delete(story, story.deployments)
     for dataset in (story.dataset, story.validation):
         story.rest.delete(f"datasets/{dataset['id']}/")
     return f"{len(story.deployments)} deployments deleted once nothing of them was observed"
@@ -245,6 +247,18 @@ def bill(story: Story) -> str:
     if not any(float(line["seconds"]) > 0 for line in usage["lines"]):
         raise DemoFailed(f"nothing was billed: {usage}")
     return ", ".join(f"{total['amount']} {total['currency']}" for total in usage["totals"]) + " in all"
+
+
+def _delete(story: Story, deployments: list[str]) -> None:
+    for deployment in deployments:
+        story.rest.delete(f"deployments/{deployment}/")
+    for deployment in deployments:
+        story.rest.wait(
+            f"deployments/{deployment}/",
+            until=lambda document: document["state"] == "deleted",
+            failed=lambda _: False,
+            seconds=90,
+        )
 
 
 def _job(story: Story) -> dict[str, Any]:
