@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
 import pytest
@@ -350,6 +351,14 @@ def test_a_container_gets_nothing_of_the_node_s_environment(node):
     assert environment["HOME"] == str(node.cluster.store.volumes(pod.uid) / "home")
     shim = psutil.Process(node.shim_pid(pod)).environ()
     assert "a-secret" not in str(shim) + str(environment)
+
+
+def test_a_container_does_not_hold_the_lock_of_its_run(node):
+    [pod] = start_serving(node)
+    opened = [os.readlink(file) for file in Path(f"/proc/{get(pod, '/pid')}/fd").iterdir()]
+    assert [path for path in opened if str(node.home) in path] == [
+        str(node.cluster.store.log(pod))
+    ] * 2  # stdout, stderr
 
 
 def test_a_container_sees_its_volumes_at_their_real_places(node):
