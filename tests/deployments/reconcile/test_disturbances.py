@@ -123,6 +123,23 @@ def test_a_wish_during_the_last_call_is_seen_before_the_lease_ends(world: World)
     assert world.cluster.objects(bot.public_id) == []
 
 
+def test_whoever_has_lost_the_lease_writes_nothing_more(world: World) -> None:
+    bot = world.create_deployment()
+    world.reconcile(bot)
+    world.cluster.make_ready(bot.public_id)
+    before = row_versions()
+
+    def lose_the_lease(call: str) -> None:
+        Deployment.objects.update(lease_token="somebody-else")
+
+    world.cluster.before_call = lose_the_lease
+    assert world.reconcile(bot) is Outcome.BUSY
+    assert (bot.state, bot.lease_token) == ("pending", "somebody-else")
+    # The row itself has a new version: the lease was taken.
+    assert row_versions()[1:] == before[1:]
+    assert bot.failures == 0
+
+
 def test_a_lost_doorbell_is_found_by_the_sweep(world: World) -> None:
     bot = world.create_deployment()
     assert world.look().rung == [bot.public_id]
