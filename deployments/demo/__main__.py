@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +107,8 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=CHECKOUT / "var" / "demo")
     parser.add_argument("--keep-running", action="store_true", help="leave the product up at the end")
     options = parser.parse_args()
+    # Ended from outside it stops what it started, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     product = Product(options.home.resolve())
     outcomes: list[Outcome] = []
     started = time.monotonic()
