@@ -33,7 +33,7 @@ from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.catalog.offers import TUNING_ENGINES
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool, Region
 from marketplace.hardware.placement import open_pools
-from runtimes.contract import TrainingEventType
+from runtimes.contract import TUNING_ROW_TOKENS, TrainingEventType
 
 TRAINED_STATE_BYTES = 16
 """Per trained parameter: weight, gradient and two moments of AdamW in float32."""
@@ -96,7 +96,7 @@ def plan_tuning(ask: TuningAsk, *, organization: Organization) -> TuningPlan:
         raise WishRefused(
             f"Tuning {ask.base.model.name} needs about {gib(largest.memory_bytes)}; "
             f"{largest.pool.flavor.slug} has {gib(largest.available_bytes)}. "
-            "Take a larger flavor or smaller batch_tokens.",
+            "Take a larger flavor, or a smaller max_length, batch_tokens or lora_rank.",
             type="does-not-fit",
             field="flavor",
             need=largest.memory_bytes,
@@ -180,15 +180,20 @@ def _plan(
 
 
 def _memory(ask: TuningAsk, recipe: Recipe) -> int:
-    """Weights, adapter with optimizer, activations of one step and the logits, in bytes."""
+    """Weights, adapter with optimizer, activations and logits of one packed row, in bytes.
+
+    Activations of a decoder layer: s·h·(34 + 5·a·s/h) bytes in 16 bit, for s tokens, hidden size h and a
+    heads; Korthikanti et al. (2022), https://arxiv.org/abs/2205.05198, equation 2. Measured on a 135M model
+    in float32 with rows of 256 tokens: 1.65 GiB resident at most, against 1.5 by this formula.
+    """
     facts = ask.base.architecture
     layers, hidden = facts.get("layers") or 0, facts.get("hidden_size") or 0
+    heads = facts.get("attention_heads") or 0
     width = BYTES_PER_VALUE[recipe.precision]
     adapter = 2 * LINEAR_MATRICES * layers * hidden * ask.hyperparameters["lora_rank"]
-    tokens = ask.hyperparameters["batch_tokens"]
-    # Kept for the backward pass: some 16 vectors of hidden size per layer and token, and the logits in
-    # float32 with their gradient.
-    activations = 16 * layers * hidden * tokens * width
+    tokens = _row_tokens(ask, recipe)
+    activations = layers * tokens * (34 * hidden + 5 * heads * tokens) * width / 2
+    # In float32, with their gradient.
     logits = 2 * tokens * (facts.get("vocabulary") or 0) * 4
     return int(
         (ask.base.parameters or 0) * width
@@ -197,6 +202,15 @@ def _memory(ask: TuningAsk, recipe: Recipe) -> int:
         + logits
         + FRAMEWORK_BYTES[recipe.accelerator_family]
     )
+
+
+def _row_tokens(ask: TuningAsk, recipe: Recipe) -> int:
+    """Tokens that are computed together: a packed row, or an example that is longer."""
+    batch = ask.hyperparameters["batch_tokens"]
+    row = min(batch, TUNING_ROW_TOKENS.get(recipe.accelerator_family, batch))
+    data = (ask.training_data, ask.validation_data)
+    longest = max(item.report["longest_example_estimated_tokens"] for item in data if item is not None)
+    return max(row, min(longest, ask.hyperparameters["max_length"]))
 
 
 def _operations_per_second(flavor: Flavor, recipe: Recipe) -> float:

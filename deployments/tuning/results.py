@@ -20,6 +20,7 @@ from deployments.tuning.storage import CHECKPOINTS, output_path
 from marketplace.catalog.folders import copy_file
 from marketplace.catalog.manifests import Manifest, read_manifest
 from marketplace.catalog.models import Model, ModelVersion, Recipe
+from marketplace.catalog.offers import TUNING_ENGINES
 from marketplace.catalog.safety import Refusal, check_content, check_path
 from marketplace.catalog.storage import (
     full_path,
@@ -35,7 +36,6 @@ RESULT = "result.json"
 """Written last by the run: without it the output is not whole."""
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-TUNING_ENGINE = "tune-lora"
 ALLOWED_SUFFIXES = (".json", ".safetensors")
 
 
@@ -167,7 +167,7 @@ def _copy_recipes(base: ModelVersion, version: ModelVersion) -> None:
                 options=recipe.options,
                 measured_start_seconds=recipe.measured_start_seconds,
             )
-            for recipe in base.recipes.exclude(engine=TUNING_ENGINE)
+            for recipe in base.recipes.exclude(engine__in=TUNING_ENGINES)
         ],
         ignore_conflicts=True,
     )

@@ -16,7 +16,7 @@ from deployments.serving.serializers import (
     NamedRowField,
 )
 from deployments.tuning.datasets import newest_version
-from deployments.tuning.hyperparameters import HyperparametersSerializer
+from deployments.tuning.hyperparameters import HyperparametersSerializer, complete
 from deployments.tuning.models import (
     Checkpoint,
     Dataset,
@@ -123,7 +123,14 @@ class JobAskSerializer(StrictSerializer):
             defaults = HyperparametersSerializer(data={})
             defaults.is_valid(raise_exception=True)
             attrs["hyperparameters"] = defaults.validated_data
-        longest = attrs["model"].context_length
+        version = attrs["model"]
+        longest = version.context_length
+        attrs["hyperparameters"] = complete(
+            attrs["hyperparameters"],
+            width=version.architecture.get("hidden_size") or 0,
+            context_length=longest or 0,
+            tokens_per_epoch=attrs["training_dataset"].report["estimated_tokens"],
+        )
         if longest and attrs["hyperparameters"]["max_length"] > longest:
             raise serializers.ValidationError(
                 {"hyperparameters": {"max_length": f"The model supports at most {longest} tokens."}}

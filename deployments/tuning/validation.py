@@ -24,6 +24,8 @@ BYTES_PER_TOKEN = 4.0
 """Of English text; what a token is differs by model, so counts made with it are estimates."""
 TOKENS_PER_MESSAGE = 5
 """Role markers and line ends that chat templates add around a message."""
+TOKENS_PER_HEADER = 20
+"""What most templates put before a chat that has no system message: a date, or a message of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +128,11 @@ def _check_line(raw: bytes, number: int, verdict: Verdict, seen: set[int]) -> li
     errors = [wrong for index, item in enumerate(messages) for wrong in _check_message(item, index, number)]
     if errors:
         return errors
-    if not any(message["role"] == "assistant" for message in messages):
+    if not any(message["role"] == "assistant" and message.get("weight", 1) for message in messages):
         return error(
             "messages",
             "example_missing_assistant_message",
-            "No message has the role 'assistant' to learn from.",
+            "No message has the role 'assistant' (and a weight other than 0) to learn from.",
         )
     _count(messages, text, verdict, seen)
     return []
@@ -165,7 +167,7 @@ def _check_message(message: Any, index: int, line: int) -> list[LineError]:
 
 
 def _count(messages: list[dict[str, Any]], text: str, verdict: Verdict, seen: set[int]) -> None:
-    tokens = sum(
+    tokens = (0 if messages[0]["role"] == "system" else TOKENS_PER_HEADER) + sum(
         round(len(message["content"].encode()) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE for message in messages
     )
     verdict.examples += 1

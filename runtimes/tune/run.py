@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from runtimes.contract import TrainingEventType, TuningEnvironment
+from runtimes.contract import TUNING_ROW_TOKENS, TrainingEventType, TuningEnvironment
 from runtimes.devices.device import Device
 from runtimes.devices.picking import pick_device, pick_dtype
 from runtimes.errors import SetupError
@@ -31,10 +31,6 @@ from runtimes.tune.rows import RowLoss, is_isolated
 from runtimes.tune.schedule import Step, hold_out, learning_rate_at, plan_steps
 from runtimes.tune.training import Interrupted, Trainer
 from runtimes.weights import read_config, read_weights, refuse_code
-
-ROW_TOKENS = {"cpu": 256}
-"""Longest packed row by device, in tokens. Attention with a mask costs the square of the row: on a CPU 256 is
-a tenth faster than 512. Elsewhere a row is as long as a step."""
 
 logger = logging.getLogger("runtimes.tune")
 ShouldStop = Callable[[], bool]
@@ -77,7 +73,7 @@ def run(
     bare_forward = type(model).forward
     model = attach_adapter(model, rank=environment.lora_rank, seed=environment.seed)
     loss = RowLoss(model, forward=bare_forward)
-    row_tokens = min(environment.batch_tokens, ROW_TOKENS.get(device.name, environment.batch_tokens))
+    row_tokens = min(environment.batch_tokens, TUNING_ROW_TOKENS.get(device.name, environment.batch_tokens))
     if not is_isolated(loss, data.train, device=device.torch_name, dtype=dtype):
         logger.warning("this architecture mixes examples that share a row; each gets a row of its own")
         row_tokens = 1

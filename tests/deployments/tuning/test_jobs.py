@@ -8,6 +8,7 @@ from deployments.serving.models import Event
 from deployments.tuning.models import DatasetVersion, FineTuningJob
 from marketplace.billing.models import Quota
 from marketplace.catalog.models import ModelVersion
+from marketplace.hardware.models import Flavor
 from tests.deployments.tuning.jobs import add_tuning_recipe
 from tests.deployments.tuning.test_datasets import lines, upload
 from tests.market import Market
@@ -75,7 +76,8 @@ def test_an_estimate_changes_nothing(alice: Person, tunable: Market) -> None:
         ({"hyperparameters": {"epochs": 0}}, "hyperparameters.epochs"),
         ({"hyperparameters": {"epoch": 1}}, "hyperparameters.epoch"),
         ({"hyperparameters": {"max_length": 9000, "batch_tokens": 9000}}, "hyperparameters.max_length"),
-        ({"hyperparameters": {"max_length": 512, "batch_tokens": 64}}, "hyperparameters.batch_tokens"),
+        ({"hyperparameters": {"batch_tokens": 63}}, "hyperparameters.batch_tokens"),
+        ({"hyperparameters": {"learning_rate": 1}}, "hyperparameters.learning_rate"),
         ({"flavor": "huge"}, "flavor"),
         ({"flavors": "test-small"}, "flavors"),
     ],
@@ -103,8 +105,8 @@ def test_a_flavor_that_is_not_sold_is_refused(alice: Person, tunable: Market) ->
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_billed(alice: Person, tunable: Market) -> None:
-    big = {"batch_tokens": 200_000}
-    assert refusal(alice, hyperparameters=big) == (409, "/problems/does-not-fit")
+    Flavor.objects.update(memory_bytes=2**30)
+    assert refusal(alice) == (409, "/problems/does-not-fit")
 
 
 def test_a_job_counts_against_the_quota(alice: Person, tunable: Market) -> None:

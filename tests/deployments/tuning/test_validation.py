@@ -25,8 +25,8 @@ def test_a_good_file_is_counted() -> None:
     assert verdict.report() == {
         "examples": 10,
         "messages": 20,
-        "estimated_tokens": 150,
-        "longest_example_estimated_tokens": 15,
+        "estimated_tokens": 350,
+        "longest_example_estimated_tokens": 35,
         "duplicates": 0,
         "warnings": [],
     }
@@ -52,6 +52,11 @@ def test_a_good_file_is_counted() -> None:
         (chat(("robot", "hello")), "messages.0.role", "unrecognized_role"),
         (chat(("user", " "), ("assistant", "x")), "messages.0.content", "missing_content"),
         (chat(("user", "hello")), "messages", "example_missing_assistant_message"),
+        (
+            b'{"messages": [{"role": "assistant", "content": "x", "weight": 0}]}',
+            "messages",
+            "example_missing_assistant_message",
+        ),
         (b'{"messages": [{"role": "user", "content": "\xff"}]}\n', "", "invalid_utf8"),
         (b"x" * 1_000_001, "", "line_too_long"),
     ],
