@@ -65,7 +65,6 @@ def run(
 
     Raises BadInput, SetupError.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
     device = pick_device(environment.device)
     dtype = pick_dtype(environment.dtype, device=device)
     model, encoder, longest = _load(Path(environment.model_dir), device=device, dtype=dtype)
