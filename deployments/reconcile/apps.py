@@ -7,7 +7,8 @@ class ReconcileConfig(AppConfig):
 
     def ready(self) -> None:
         # Models can be imported from here on.
-        from deployments.reconcile.spending import spending
-        from marketplace.billing.live import register
+        from deployments.reconcile.spending import lifetimes, spending
+        from marketplace.billing.live import register, register_lifetimes
 
         register(spending)
+        register_lifetimes(lifetimes)

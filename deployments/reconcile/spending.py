@@ -1,4 +1,7 @@
-"""What replicas that still run have used so far, for `GET /usage/`. Reads only: `recording` writes."""
+"""What billing has to know of replicas and cannot look up: what those that run have used so far, for
+`GET /usage/`, and how long those that have ended lived, to check the ledger against. Reads only: `recording`
+writes.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from deployments.reconcile.kinds import LIVING, RELATED, recorded_replicas
+from deployments.reconcile.kinds import LIVING, RELATED, facts_of, recorded_replicas
 from deployments.reconcile.registry import KINDS
 from deployments.reconcile.usage import unrecorded
+from deployments.serving.models import Replica
 from marketplace.accounts.models import Organization
 from marketplace.billing.ledger import recorded_stretches
-from marketplace.billing.live import LiveUsage
+from marketplace.billing.live import Lifetime, LiveUsage
 
 
 def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
@@ -33,3 +37,15 @@ def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
                     price=price,
                     stretches=unrecorded(kind.stretches(facts, until=now), recorded=held.get(facts.uid, [])),
                 )
+
+
+def lifetimes() -> Iterator[Lifetime]:
+    """The life of every replica that has ended, from the start of its container."""
+    ended = Replica.objects.exclude(LIVING).filter(started_at__isnull=False)
+    for replica in ended.iterator():
+        facts = facts_of(replica)
+        assert facts.started_at is not None and facts.ended_at is not None  # as filtered
+        if facts.started_at < facts.ended_at:
+            yield Lifetime(
+                replica_uid=facts.uid, resource=replica.resource, start=facts.started_at, end=facts.ended_at
+            )
