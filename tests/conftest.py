@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import secrets
+import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _start_services(config: pytest.Config) -> None:
+    # A terminated session tears down like an interrupted one: fixtures may have started whole products.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stack = ExitStack()
     config.add_cleanup(stack.close)
     services = running_services(
