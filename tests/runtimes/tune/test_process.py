@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from runtimes.contract import ExitCode, TuningEnvironment, parse_event
+from runtimes.tune.__main__ import main
 
 ROOT = Path(__file__).parents[3]
 MakeEnvironment = Callable[..., TuningEnvironment]
@@ -65,8 +68,22 @@ def test_a_hyperparameter_out_of_range_is_named(make_environment: MakeEnvironmen
     assert "epochs is 0" in events[0]["message"]
 
 
-def test_weights_that_were_not_approved_are_ours_to_mend(make_environment: MakeEnvironment) -> None:
-    code, events = finish(start(make_environment("run", digests={"model.safetensors": "0" * 64})))
+def test_weights_that_were_not_approved_are_ours_to_mend(
+    make_environment: MakeEnvironment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process, which has imported torch already."""
+    environment = make_environment("run", digests={"model.safetensors": "0" * 64})
+    for name, value in environment.to_environment().items():
+        monkeypatch.setenv(name, value)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        code = main()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    events = [event for line in capsys.readouterr().out.splitlines() if (event := parse_event(line))]
     assert (code, events[-1]["type"], events[-1]["customer"]) == (
         ExitCode.BAD_CONFIGURATION,
         "failed",

@@ -107,7 +107,7 @@ def test_the_adapter_loads_into_the_base_model(make_environment: MakeEnvironment
     assert not torch.allclose(before, after, atol=1e-3)
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 5])
+@pytest.mark.parametrize("stop_after", [0, 5])
 def test_a_stopped_run_ends_with_the_adapter_of_one_that_was_not(
     make_environment: MakeEnvironment, stop_after: int
 ) -> None:
