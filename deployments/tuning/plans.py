@@ -209,7 +209,7 @@ def _row_tokens(ask: TuningAsk, recipe: Recipe) -> int:
     batch = ask.hyperparameters["batch_tokens"]
     row = min(batch, TUNING_ROW_TOKENS.get(recipe.accelerator_family, batch))
     data = (ask.training_data, ask.validation_data)
-    longest = max(item.report["longest_example_estimated_tokens"] for item in data if item is not None)
+    longest: int = max(item.report["longest_example_estimated_tokens"] for item in data if item is not None)
     return max(row, min(longest, ask.hyperparameters["max_length"]))
 
 

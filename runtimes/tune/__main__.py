@@ -53,11 +53,11 @@ def main() -> ExitCode:
         return _fail(reporter, error.message, ExitCode.BAD_INPUT, line=error.line)
     except (ContractError, SetupError) as error:
         return _fail(reporter, str(error), ExitCode.BAD_CONFIGURATION)
-    except MemoryError:
-        message = "out of memory; use smaller batch_tokens or max_length, or a flavor with more memory"
-        return _fail(reporter, message, ExitCode.INTERNAL)
     except Exception as error:
         logger.exception("the training failed")
+        if _is_out_of_memory(error):
+            message = "out of memory; use smaller batch_tokens or max_length, or a flavor with more memory"
+            return _fail(reporter, message, ExitCode.INTERNAL)
         return _fail(reporter, f"an error of ours ended the training: {error}", ExitCode.INTERNAL)
 
 
@@ -112,6 +112,12 @@ def _read_result(output: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise SetupError(f"{output / RESULT_FILE} cannot be read: {error}") from error
     return result
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch.OutOfMemoryError on a GPU; what torch raises on a CPU is told by its words alone."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "can't allocate memory" in str(error)
 
 
 def _fail(reporter: Reporter, message: str, code: ExitCode, *, line: int | None = None) -> ExitCode:
