@@ -7,6 +7,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PIP_ARGS ?=
 # More options for pytest: make test PYTEST_ARGS="tests/marketplace -x"
 PYTEST_ARGS ?=
+# Tests that run at once; some start the whole product, so more is not always quicker.
+TEST_WORKERS ?= 2
 ROUNDS ?= 10
 SEED ?=
 
@@ -38,7 +40,7 @@ run: $(INSTALLED) ## Start the product; Ctrl-C stops it
 	$(MANAGE) up
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API document
 	$(BIN)/ruff check .
