@@ -206,11 +206,12 @@ def _memory(ask: TuningAsk, recipe: Recipe) -> int:
 
 def _row_tokens(ask: TuningAsk, recipe: Recipe) -> int:
     """Tokens that are computed together: a packed row, or an example that is longer."""
-    batch = ask.hyperparameters["batch_tokens"]
+    batch: int = ask.hyperparameters["batch_tokens"]
     row = min(batch, TUNING_ROW_TOKENS.get(recipe.accelerator_family, batch))
     data = (ask.training_data, ask.validation_data)
     longest: int = max(item.report["longest_example_estimated_tokens"] for item in data if item is not None)
-    return max(row, min(longest, ask.hyperparameters["max_length"]))
+    limit: int = ask.hyperparameters["max_length"]
+    return max(row, min(longest, limit))
 
 
 def _operations_per_second(flavor: Flavor, recipe: Recipe) -> float:
