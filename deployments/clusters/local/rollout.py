@@ -12,14 +12,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from deployments.clusters.local.pods import TEMPLATE_HASH_LABEL, Pod
 
 DEFAULT_SHARE = "25%"
-FINISHED_KEPT = timedelta(minutes=10)
-"""How long a pod that ended with the node stays visible beside its replacement, for those who bill it."""
+FINISHED_KEPT = 20
+"""Pods that ended with the node and stay visible beside their replacements, or twice as many as are wanted if
+that is more. Counted, not timed: who bills them may have been down for as long as the node was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,10 @@ def template_hash(deployment: Mapping[str, Any]) -> str:
 
 
 def plan_rollout(deployment: Mapping[str, Any], pods: Sequence[Pod], *, now: datetime) -> Changes:
-    """The next step towards `replicas` pods of the current template. `pods` are all of this Deployment."""
+    """The next step towards `replicas` pods of the current template. `pods` are all of this Deployment.
+
+    `now` plays no part: it is there because a Job's plan needs it.
+    """
     wanted = 0 if deployment["metadata"].get("deletionTimestamp") else _replicas(deployment)
     version = template_hash(deployment)
     finished = [pod for pod in pods if pod.is_finished and not pod.deleting_since]
@@ -58,13 +62,11 @@ def plan_rollout(deployment: Mapping[str, Any], pods: Sequence[Pod], *, now: dat
     excess = sorted(current, key=_worth)[: max(0, len(current) - wanted)]
     gone += [pod.uid for pod in excess]
 
-    # 3. Pods that ended with the node are kept a while, then forgotten.
-    keep_until = {pod.uid: pod.finished_at + FINISHED_KEPT for pod in finished if pod.finished_at}
-    if deployment["metadata"].get("deletionTimestamp"):
-        keep_until = {}
-    gone += [pod.uid for pod in finished if keep_until.get(pod.uid, now) <= now]
-    later = [until for until in keep_until.values() if until > now]
-    return Changes(create=create, delete=tuple(gone), look_again_at=min(later, default=None))
+    # 3. Of the pods that ended with the node the newest are kept, the others forgotten.
+    kept = 0 if deployment["metadata"].get("deletionTimestamp") else max(FINISHED_KEPT, 2 * wanted)
+    newest_first = sorted(finished, key=lambda pod: pod.finished_at or pod.created_at, reverse=True)
+    gone += [pod.uid for pod in newest_first[kept:]]
+    return Changes(create=create, delete=tuple(gone))
 
 
 def deployment_status(deployment: Mapping[str, Any], pods: Sequence[Pod]) -> dict[str, Any]:

@@ -86,12 +86,14 @@ def test_it_decides(case, deployment, pods, expected):
     assert plan_rollout(deployment, pods, now=NOW) == expected
 
 
-def test_it_keeps_a_pod_that_ended_with_the_node_for_a_while():
-    ended = replace(NEW[0], phase=Phase.FAILED, ready=False, finished_at=NOW)
-    until = NOW + FINISHED_KEPT
-    assert plan_rollout(wanted(), [ended, NEW[1]], now=NOW) == Changes(look_again_at=until)
-    assert plan_rollout(wanted(), [ended, NEW[1]], now=until) == gone("new-1")
-    assert plan_rollout(wanted(deleting=True), [ended], now=NOW) == gone("new-1")
+def test_it_keeps_the_newest_pods_that_ended_with_the_node_however_long_ago():
+    ended = [
+        replace(pod(f"ended-{age}"), phase=Phase.FAILED, ready=False, finished_at=NOW - timedelta(days=age))
+        for age in range(FINISHED_KEPT + 1)
+    ]
+    assert plan_rollout(wanted(), [*ended[:-1], NEW[0]], now=NOW) == Changes()
+    assert plan_rollout(wanted(), [*ended, NEW[0]], now=NOW) == gone(f"ended-{FINISHED_KEPT}")
+    assert plan_rollout(wanted(replicas=0, deleting=True), ended[:1], now=NOW) == gone("ended-0")
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 7])
