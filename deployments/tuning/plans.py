@@ -15,7 +15,7 @@ from django.utils import timezone
 from deployments.planning.checks import gib
 from deployments.planning.memory import BYTES_PER_VALUE, FRAMEWORK_BYTES
 from deployments.serving.errors import WishRefused
-from deployments.serving.holdings import held_units, quota_units
+from deployments.serving.holdings import require_quota
 from deployments.serving.specs import usable_memory
 from deployments.tuning.estimates import (
     CPU_OPERATIONS_PER_SECOND_AND_CORE,
@@ -27,7 +27,7 @@ from deployments.tuning.estimates import (
 )
 from deployments.tuning.models import DatasetVersion, FineTuningJob, JobState, TrainingEvent
 from marketplace.accounts.models import Organization
-from marketplace.billing.models import Price, Quota
+from marketplace.billing.models import Price
 from marketplace.billing.prices import price_in_force
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.catalog.offers import TUNING_ENGINES
@@ -103,7 +103,7 @@ def plan_tuning(ask: TuningAsk, *, organization: Organization) -> TuningPlan:
             available=largest.available_bytes,
         )
     plan = min(fitting, key=lambda plan: plan.estimate.cost)
-    _check_quota(plan, organization=organization)
+    require_quota(organization=organization, flavor=plan.pool.flavor, replicas=1)
     return plan
 
 
@@ -232,21 +232,3 @@ def _measured_paces(base: ModelVersion, flavor: Flavor) -> Sequence[float]:
         for event in events
         if event.data.get("trained_tokens") and event.data.get("seconds")
     ]
-
-
-def _check_quota(plan: TuningPlan, *, organization: Organization) -> None:
-    family = plan.pool.flavor.accelerator.family
-    quota = Quota.objects.filter(organization=organization, accelerator_family=family).first()
-    if quota is None:
-        return
-    need = quota_units(plan.pool.flavor)
-    held = held_units(organization=organization, family=family)
-    if held + need > quota.limit:
-        raise WishRefused(
-            f"The job needs {need} of your quota of {quota.limit} for {family}; {held} are held. "
-            "Pause or delete a deployment, or ask the provider for a higher quota.",
-            type="quota-exceeded",
-            need=need,
-            held=held,
-            limit=quota.limit,
-        )
