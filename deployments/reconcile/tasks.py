@@ -1,13 +1,14 @@
 """Celery's part: carrying doorbells and ticks. A task takes an id, is short, and may run twice.
 
-Whoever changes a wish rings with `reconcile_one.delay_on_commit(public_id)`. Watchers and the sweep ring with
-`ring`, which lets many bells for one resource become one. A bell that is lost costs a few seconds: the sweep.
+Whoever changes a wish rings with `ring_on_commit`. Watchers and the sweep ring with `ring`, which lets many
+bells for one resource become one. A bell that is lost costs a few seconds: the sweep.
 """
 
 from __future__ import annotations
 
 from celery import shared_task
 from django.core.cache import cache
+from django.db import transaction
 
 from deployments.reconcile import sweep as sweeping
 from deployments.reconcile.reconciler import Outcome, reconcile
@@ -39,6 +40,11 @@ def ring(resource: str, *, patient: bool = False, after: float = 0) -> None:
     """Asks for a look at a resource, `after` some seconds, unless somebody has just done so."""
     if cache.add(_bell(resource), 1, timeout=QUIET_SECONDS + int(after)):
         reconcile_one.apply_async((resource,), {"patient": patient}, countdown=after, expires=STALE_SECONDS)
+
+
+def ring_on_commit(resource: str) -> None:
+    """Asks for a look once the transaction at hand is committed. A broker that is down fails nobody."""
+    transaction.on_commit(lambda: reconcile_one.delay(resource), robust=True)
 
 
 def _bell(resource: str) -> str:

@@ -14,16 +14,16 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from deployments.reconcile.tasks import reconcile_one
+from deployments.reconcile.tasks import ring_on_commit
 from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
-from deployments.serving.holdings import held_units, quota_units
+from deployments.serving.holdings import require_quota
 from deployments.serving.models import Deployment, DesiredState, Plan, Revision
 from deployments.serving.plans import pool_of
 from deployments.serving.specs import serving_spec
 from marketplace.accounts import audit
 from marketplace.accounts.actors import Actor
-from marketplace.billing.models import Price, Quota
+from marketplace.billing.models import Price
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.hardware.models import NodePool
 
@@ -55,6 +55,7 @@ def create_deployment(*, actor: Actor, plan: Plan, name: str) -> Deployment:
                 price=accepted.price,
                 desired_replicas=accepted.spec["replicas"],
             )
+            _require_quota(deployment)
             _add_revision(deployment, actor=actor, accepted=accepted)
             _announce(
                 deployment,
@@ -99,6 +100,8 @@ def update_deployment(*, actor: Actor, deployment: Deployment, plan: Plan) -> De
             row.recipe, row.flavor, row.price = accepted.recipe, accepted.pool.flavor, accepted.price
             row.target_revision += 1
             _add_revision(row, actor=actor, accepted=accepted)
+        if row.desired_state == DesiredState.RUNNING:
+            _require_quota(row)
         _announce(
             row,
             actor=actor,
@@ -128,7 +131,7 @@ def resume_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
     with _wishing(deployment) as row:
         if row.desired_state == DesiredState.RUNNING:
             return row
-        _check_quota(row)
+        _require_quota(row)  # a paused deployment gave its share back
         row.desired_state = DesiredState.RUNNING
         row.stop_requested_at = None
         _announce(row, actor=actor, action="resume", reason="ResumeRequested", message="Asked to resume.")
@@ -176,23 +179,11 @@ def _wish_of(row: Deployment) -> list[Any]:
     return [getattr(row, column) for column in WISH_COLUMNS]
 
 
-def _check_quota(row: Deployment) -> None:
-    """A paused deployment gave its share of the quota back; it must be free again."""
-    family = row.flavor.accelerator.family
-    quota = Quota.objects.filter(organization=row.organization, accelerator_family=family).first()
-    if quota is None:
-        return
-    held = held_units(organization=row.organization, family=family, besides=row)
-    need = quota_units(row.flavor) * row.desired_replicas
-    if held + need > quota.limit:
-        raise WishRefused(
-            f"Resuming needs {need} of your quota of {quota.limit} for {family}; {held} are held. Pause or "
-            "delete another deployment, or ask the provider for a higher quota.",
-            type="quota-exceeded",
-            need=need,
-            held=held,
-            limit=quota.limit,
-        )
+def _require_quota(row: Deployment) -> None:
+    """An accepted plan found room once; others may have taken it since, or the same plan did."""
+    require_quota(
+        organization=row.organization, flavor=row.flavor, replicas=row.desired_replicas, besides=row
+    )
 
 
 def _accept(plan: Plan) -> Accepted:
@@ -252,4 +243,4 @@ def _announce(
     audit.record(
         actor=actor, action=f"deployment.{action}", target=deployment.public_id, changes=changes or {}
     )
-    reconcile_one.delay_on_commit(deployment.public_id)  # type: ignore[attr-defined]  # of DjangoTask
+    ring_on_commit(deployment.public_id)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
-from deployments.reconcile.tasks import reconcile_one
+from deployments.reconcile.tasks import ring_on_commit
 from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
+from deployments.serving.holdings import require_quota
 from deployments.serving.spec import Mount, TuningSpec
 from deployments.serving.specs import MODEL_DIR, digests_of, pod_resources
 from deployments.tuning.models import DesiredJobState, FineTuningJob, JobState
@@ -25,7 +26,9 @@ OUTPUT_DIR = "/output"
 
 
 def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
-    """Wishes for a job as planned. Raises WishRefused when its name cannot become a model's."""
+    """Wishes for a job as planned. Raises WishRefused when its name cannot become a model's, or the quota
+    has no room any more.
+    """
     ask = plan.ask
     taken = Model.objects.filter(publisher=actor.organization.slug, slug=ask.name).first()
     if taken is not None and taken.owner_id != actor.organization.pk:
@@ -49,6 +52,8 @@ def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
             hyperparameters=ask.hyperparameters,
             spec=tuning_spec(plan, job=public_id, organization=actor.organization.public_id).to_json(),
         )
+        # The plan found room; another wish may have taken it since.
+        require_quota(organization=actor.organization, flavor=job.flavor, replicas=1, besides=job)
         _announce(
             job,
             actor=actor,
@@ -111,4 +116,4 @@ def tuning_spec(plan: TuningPlan, *, job: str, organization: str) -> TuningSpec:
 def _announce(job: FineTuningJob, *, actor: Actor, action: str, reason: str, message: str) -> None:
     record_wish(job, actor=actor, reason=reason, message=message)
     audit.record(actor=actor, action=f"fine-tuning-job.{action}", target=job.public_id)
-    reconcile_one.delay_on_commit(job.public_id)  # type: ignore[attr-defined]  # of DjangoTask
+    ring_on_commit(job.public_id)

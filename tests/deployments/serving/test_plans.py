@@ -2,8 +2,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from django.core.cache import cache
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from deployments.serving.models import Plan, Replica
 from marketplace.billing.models import Quota
@@ -76,6 +78,18 @@ def test_a_full_cluster_is_said_but_does_not_refuse(alice: Person, market: Marke
 
 def test_a_cluster_that_has_not_been_heard_of_is_not_taken_for_full(alice: Person, market: Market) -> None:
     cache.clear()
+    document = plan(alice)
+    assert document["accepted"]
+    assert "does not answer" in failed(document)["capacity"]["message"]
+
+
+def test_a_cache_that_is_down_leaves_capacity_unknown(
+    alice: Person, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RedisError("connection refused")
+
+    monkeypatch.setattr(cache, "get", refuse)
     document = plan(alice)
     assert document["accepted"]
     assert "does not answer" in failed(document)["capacity"]["message"]
