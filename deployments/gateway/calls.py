@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from deployments.gateway.errors import GatewayError, bad_request
+from deployments.gateway.errors import GatewayError, bad_request, encode_json
 from marketplace.ids import make_public_id
 
 DRAIN_SECONDS = 10.0
@@ -44,7 +44,7 @@ class Call:
         if self._model_span:
             start, end = self._model_span
             return self.body[:start] + name.encode() + self.body[end:]
-        return json.dumps(json.loads(self.body) | {"model": name}, ensure_ascii=False).encode()
+        return encode_json(json.loads(self.body) | {"model": name})
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:

@@ -11,6 +11,11 @@ from typing import Any
 from starlette.responses import Response
 
 
+def encode_json(value: Any) -> bytes:
+    """JSON in UTF-8. Half a character, which a caller may have escaped (\\ud800), stays the escape it was."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")
+
+
 class GatewayError(Exception):
     """An answer that is an error. `retry_after` in seconds, None = no hint."""
 
@@ -40,7 +45,7 @@ class GatewayError(Exception):
 
     def to_event(self) -> bytes:
         """The error as the last event of a stream that has begun."""
-        return b"data: " + json.dumps(self.to_json(), ensure_ascii=False).encode() + b"\n\n"
+        return b"data: " + encode_json(self.to_json()) + b"\n\n"
 
     def to_response(self, *, request_id: str) -> Response:
         headers = {"x-request-id": request_id, "content-type": "application/json"}
@@ -50,8 +55,7 @@ class GatewayError(Exception):
             headers["www-authenticate"] = "Bearer"
         if self.close:
             headers["connection"] = "close"
-        body = json.dumps(self.to_json(), ensure_ascii=False).encode()
-        return Response(body, status_code=self.status, headers=headers)
+        return Response(encode_json(self.to_json()), status_code=self.status, headers=headers)
 
 
 def bad_request(message: str, *, code: str, param: str | None = None) -> GatewayError:

@@ -117,6 +117,8 @@ def _check_line(raw: bytes, number: int, verdict: Verdict, seen: set[int]) -> li
         return error("", "invalid_json", f"The line is not JSON: {wrong}.")
     except RecursionError:
         return error("", "invalid_json", "The line is nested too deeply.")
+    if "\\ud" in text.lower() and _has_half_character(example):
+        return error("", "invalid_utf8", "A text has half a character (\\ud800 to \\udfff alone).")
     if not isinstance(example, dict):
         return error("", "data_type", 'A line is an object: {"messages": […]}.')
     unknown = sorted(set(example) - {"messages"})
@@ -136,6 +138,15 @@ def _check_line(raw: bytes, number: int, verdict: Verdict, seen: set[int]) -> li
         )
     _count(messages, text, verdict, seen)
     return []
+
+
+def _has_half_character(example: Any) -> bool:
+    """Whether an escape left half of a surrogate pair, which no UTF-8 can hold."""
+    try:
+        json.dumps(example, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _check_message(message: Any, index: int, line: int) -> list[LineError]:

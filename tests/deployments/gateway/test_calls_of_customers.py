@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -113,6 +114,15 @@ def test_a_stranger_finds_nothing(
         "code": "model_not_found",
     }
     assert runtime.seen == []
+
+
+def test_half_a_character_is_told_as_it_was_written(runtime: Runtime, http: httpx.Client) -> None:
+    headers = {"content-type": "application/json"}
+    response = http.post("/v1/chat/completions", content=b'{"model": "\\ud83d"}', headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+    named_by_id = b'{"model": "%s", "messages": "\\ud83d"}' % Deployment.objects.get().public_id.encode()
+    http.post("/v1/chat/completions", content=named_by_id, headers=headers)
+    assert [json.loads(seen.body)["messages"] for seen in runtime.seen] == ["\ud83d"]
 
 
 def test_the_key_never_reaches_the_runtime(runtime: Runtime, http: httpx.Client, secret: str) -> None:

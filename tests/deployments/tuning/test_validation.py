@@ -58,6 +58,8 @@ def test_a_good_file_is_counted() -> None:
             "example_missing_assistant_message",
         ),
         (b'{"messages": [{"role": "user", "content": "\xff"}]}\n', "", "invalid_utf8"),
+        (b'{"messages": [{"role": "assistant", "content": "\\ud83d"}]}\n', "", "invalid_utf8"),
+        (b'{"\\uD83D": 1}\n', "", "invalid_utf8"),
         (b"x" * 1_000_001, "", "line_too_long"),
     ],
 )
