@@ -35,6 +35,8 @@ from marketplace.rest.problems import Problem, invalid
 from marketplace.rest.views import OrganizationViewSet
 
 LONGEST_LOG = 1000
+LONGEST_NUMBER = 18
+"""Digits. Python refuses to read a number of thousands."""
 
 
 @contextmanager
@@ -176,8 +178,8 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         """Lines that a replica printed, oldest first; they stay readable after it is gone."""
         deployment = self.get_object()
         after = request.query_params.get("after", "0")
-        if not after.isdecimal():
-            raise invalid([{"field": "after", "message": f"{after!r} is not a line number."}])
+        if not after.isdecimal() or len(after) > LONGEST_NUMBER:
+            raise invalid([{"field": "after", "message": f"{after[:40]!r} is not a line number."}])
         try:
             lines = open_cluster(deployment.cluster).logs(
                 deployment.public_id,

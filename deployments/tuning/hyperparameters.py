@@ -12,7 +12,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from marketplace.rest.serializers import StrictSerializer
+from marketplace.rest.serializers import FiniteFloatField, StrictSerializer
 from runtimes.contract import TuningEnvironment
 
 DEFAULTS: dict[str, Any] = {
@@ -42,7 +42,7 @@ class HyperparametersSerializer(StrictSerializer):
     """Everything may be left out."""
 
     epochs = serializers.IntegerField(min_value=1, max_value=50, default=DEFAULTS["epochs"])
-    learning_rate = serializers.FloatField(
+    learning_rate = FiniteFloatField(
         min_value=1e-7, max_value=1e-1, required=False, allow_null=True, default=None, help_text=CHOSEN
     )
     lora_rank = serializers.IntegerField(min_value=1, max_value=256, default=DEFAULTS["lora_rank"])
@@ -63,7 +63,7 @@ class HyperparametersSerializer(StrictSerializer):
         help_text="Examples are cut to this many tokens; when left out, to "
         f"{DEFAULTS['max_length']} or what the model supports.",
     )
-    validation_share = serializers.FloatField(
+    validation_share = FiniteFloatField(
         min_value=0.0,
         max_value=0.5,
         default=DEFAULTS["validation_share"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,6 +16,16 @@ def unknown_field(name: str, known: Collection[str]) -> str:
     if near:
         return f"There is no such field; did you mean '{near[0]}'?"
     return f"There is no such field; there are: {', '.join(sorted(known)) or 'none'}."
+
+
+class FiniteFloatField(serializers.FloatField):
+    """A number. Not the texts "nan" and "inf", which Python reads as floats and JSON cannot hold."""
+
+    def to_internal_value(self, data: Any) -> float:
+        value = super().to_internal_value(data)
+        if not math.isfinite(value):
+            self.fail("invalid")
+        return value
 
 
 class StrictSerializer(serializers.Serializer[Any]):

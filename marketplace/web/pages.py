@@ -16,7 +16,7 @@ from django.views.generic import TemplateView
 
 from marketplace.accounts.actors import Actor, actor_of
 from marketplace.accounts.models import Scope
-from marketplace.rest.problems import Problem, request_id_of
+from marketplace.rest.problems import Problem, not_found, request_id_of
 
 
 class PortalPage(LoginRequiredMixin, TemplateView):
@@ -37,6 +37,9 @@ class PortalPage(LoginRequiredMixin, TemplateView):
             return self.handle_no_permission()
         try:
             self._check_scope(request)
+            # PostgreSQL takes no NUL in a text, and no id has one: there is nothing.
+            if any("\x00" in str(value) for value in kwargs.values()):
+                raise not_found()
             return super().dispatch(request, *args, **kwargs)
         except Problem as problem:
             return problem_page(request, problem)

@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
+from deployments.reconcile.tasks import reconcile_one
 from deployments.serving.models import Deployment, Event, Plan, Revision
 from marketplace.accounts.models import AuditEvent
 from marketplace.billing.models import Quota
@@ -170,6 +172,31 @@ def test_resuming_needs_the_quota_that_pausing_gave_back(alice: Person, market: 
     assert Deployment.objects.get(public_id=first["id"]).desired_state == "paused"
 
 
+def test_an_accepted_plan_does_not_outlive_the_room_in_the_quota(alice: Person, market: Market) -> None:
+    Quota.objects.create(organization=alice.organization, accelerator_family="cpu", limit=2)
+    plan = alice.api.post("/api/v1/plans/", {"model": "tests/chatter"}).json()
+    made = alice.api.post(DEPLOYMENTS, {"name": "first", "plan": plan["id"]})
+    refused = alice.api.post(DEPLOYMENTS, {"name": "second", "plan": plan["id"]})
+    assert (made.status_code, refused.status_code) == (201, 409)
+    assert refused.json()["type"] == "/problems/quota-exceeded"
+    assert list(Deployment.objects.values_list("name", flat=True)) == ["first"]
+
+
+def test_a_wish_stands_when_the_broker_takes_no_doorbell(
+    alice: Person,
+    market: Market,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OperationalError("the broker is down")
+
+    monkeypatch.setattr(reconcile_one, "delay", refuse)
+    with django_capture_on_commit_callbacks(execute=True) as doorbells:
+        create(alice)
+    assert len(doorbells) == 1
+
+
 def test_a_delete_is_accepted_once_and_nothing_can_be_changed_after(alice: Person, market: Market) -> None:
     document = create(alice)
     path = f"{DEPLOYMENTS}{document['id']}/"
@@ -187,6 +214,14 @@ def test_deleted_deployments_are_listed_only_when_asked_for(alice: Person, marke
     assert [item["id"] for item in alice.api.get(f"{DEPLOYMENTS}?state=deleted").json()["items"]] == [
         document["id"]
     ]
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "9" * 5000])
+def test_logs_after_no_line_number_are_refused(alice: Person, market: Market, after: str) -> None:
+    document = create(alice)
+    response = alice.api.get(f"{DEPLOYMENTS}{document['id']}/logs/?after={after}")
+    assert response.status_code == 400
+    assert [error["field"] for error in response.json()["errors"]] == ["after"]
 
 
 def test_a_viewer_sees_and_does_not_change(alice: Person, bob: Person, market: Market) -> None:

@@ -19,6 +19,13 @@ def test_a_visitor_is_asked_to_sign_in(market: Market, client: object) -> None:
     assert response.url.startswith("/sign-in/")
 
 
+def test_a_nul_in_an_id_finds_nothing(alice: Person, market: Market) -> None:
+    for path in ("/models/%00/", "/deployments/%00/", "/fine-tuning/%00/"):
+        assert alice.browser.get(path).status_code == 404
+    plan = {"plan": "pln_\0", "name": "bot"}
+    assert alice.browser.post(f"/models/{market.model.public_id}/", plan).status_code == 404
+
+
 def test_a_model_is_planned_then_deployed(alice: Person, market: Market) -> None:
     path = f"/models/{market.model.public_id}/"
     ask = {

@@ -78,6 +78,7 @@ def test_an_estimate_changes_nothing(alice: Person, tunable: Market) -> None:
         ({"hyperparameters": {"max_length": 9000, "batch_tokens": 9000}}, "hyperparameters.max_length"),
         ({"hyperparameters": {"batch_tokens": 63}}, "hyperparameters.batch_tokens"),
         ({"hyperparameters": {"learning_rate": 1}}, "hyperparameters.learning_rate"),
+        ({"hyperparameters": {"learning_rate": "nan"}}, "hyperparameters.learning_rate"),
         ({"flavor": "huge"}, "flavor"),
         ({"flavors": "test-small"}, "flavors"),
     ],
