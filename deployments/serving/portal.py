@@ -22,7 +22,8 @@ from deployments.serving.plans import make_plan
 from deployments.serving.serializers import visible_versions
 from marketplace.accounts.models import Scope
 from marketplace.billing.money import quote
-from marketplace.catalog.models import Model, ModelVersion
+from marketplace.catalog.models import ModelVersion
+from marketplace.catalog.offers import visible_models
 from marketplace.web.pages import PortalPage
 
 NEWEST_EVENTS = 20
@@ -39,7 +40,7 @@ class HomePage(PortalPage):
             "versions", filter=Q(versions__published_at__isnull=False) & ~Q(versions__storage_path="")
         )
         models = (
-            Model.objects.filter(Q(owner=None, listed=True) | Q(owner=self.actor.organization))
+            visible_models(self.actor.organization)
             .select_related("license")
             .annotate(runnable=runnable)
             .order_by("-runnable", "task", "name")
@@ -64,10 +65,7 @@ class ModelPage(PortalPage):
     post_scope: ClassVar[str] = Scope.DEPLOY
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
-        model = get_object_or_404(
-            Model.objects.filter(Q(owner=None, listed=True) | Q(owner=self.actor.organization)),
-            public_id=self.kwargs["public_id"],
-        )
+        model = get_object_or_404(visible_models(self.actor.organization), public_id=self.kwargs["public_id"])
         return super().get_context_data(**context) | {
             "model": model,
             "version": self._version(),
@@ -91,7 +89,9 @@ class ModelPage(PortalPage):
     def _deploy(self, version: ModelVersion) -> HttpResponseBase:
         form = DeployForm(self.request.POST)
         plan = get_object_or_404(
-            Plan, organization=self.actor.organization, public_id=self.request.POST.get("plan", "")
+            Plan,
+            organization=self.actor.organization,
+            public_id=self.request.POST.get("plan", "").replace("\x00", ""),
         )
         if form.is_valid():
             try:
