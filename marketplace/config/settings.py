@@ -163,12 +163,24 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 BROKER_URL = env_url(
     "BROKER_URL",
     default=MARKETPLACE_HOME.broker_url,
-    schemes=("redis", "rediss", "redis+socket", "valkey"),
+    schemes=("redis", "rediss", "redis+socket"),
 )
+
+
+def cache_beside(broker_url: str) -> str:
+    """The cache's address on the server of a broker, which Django writes otherwise than Celery."""
+    return broker_url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+
+
+def _cache_url() -> str:
+    own = MARKETPLACE_HOME.cache_url if MARKETPLACE_HOME.broker_url == BROKER_URL else None
+    return str(env("CACHE_URL", default=own or cache_beside(BROKER_URL)))
+
+
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": str(env("CACHE_URL", default=MARKETPLACE_HOME.cache_url)),
+        "LOCATION": _cache_url(),
     }
 }
 

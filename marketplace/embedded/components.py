@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from marketplace.embedded.addresses import accepts_connections, host_and_port
+from marketplace.embedded.outside import is_outside
 from marketplace.embedded.paths import Home
 from marketplace.embedded.postgres import postgres_program
 from marketplace.embedded.programs import Program
@@ -29,9 +30,9 @@ def python_path(base: Path) -> str:
 def service_programs(home: Home, *, environment: Mapping[str, str]) -> list[Program]:
     """The embedded services that nothing outside takes the place of."""
     programs = []
-    if not environment.get("DATABASE_URL"):
+    if not is_outside("DATABASE_URL", environment):
         programs.append(postgres_program(home))
-    if not environment.get("BROKER_URL"):
+    if not is_outside("BROKER_URL", environment):
         programs.append(valkey_program(home))
     return programs
 

@@ -29,6 +29,7 @@ from marketplace.embedded.components import product_programs, service_programs
 from marketplace.embedded.console import Console, NamedStream
 from marketplace.embedded.credentials import credentials_file, ensure_credentials
 from marketplace.embedded.lock import HomeLock
+from marketplace.embedded.outside import is_outside
 from marketplace.embedded.paths import Home
 from marketplace.embedded.permissions import make_private_folder
 from marketplace.embedded.state import ManagerState, state_file, write_state
@@ -114,7 +115,8 @@ class Manager:
                 step()
                 if self.stop.is_set():
                     raise Interrupted
-            return ensure_credentials(self.home.root, database_is_ours=not os.environ.get("DATABASE_URL"))
+            ours = not is_outside("DATABASE_URL", os.environ)
+            return ensure_credentials(self.home.root, database_is_ours=ours)
         finally:
             connections.close_all()  # the manager needs the database no more, and must not hold up its end
 

@@ -1,7 +1,13 @@
+import os
+from pathlib import Path
+
 import pytest
 from django.core.checks import run_checks
 
 from marketplace.config import checks
+from marketplace.config.settings import cache_beside
+from marketplace.embedded.components import service_programs
+from marketplace.embedded.paths import Home
 
 
 def ids(messages):
@@ -53,6 +59,28 @@ def test_a_missing_wheel_matters_only_while_nothing_is_configured(monkeypatch):
     assert ids(checks.check_wheels(None)) == ["config.E004"]
     monkeypatch.setenv("DATABASE_URL", "postgres://db/marketplace")
     assert checks.check_wheels(None) == []
+
+
+def test_a_server_may_be_named_by_a_file(monkeypatch):
+    monkeypatch.setattr(checks, "WHEELS", {"DATABASE_URL": "no_such_wheel"})
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("DATABASE_URL_FILE", "/run/secrets/database-url")
+    assert checks.check_wheels(None) == []
+    assert [program.name for program in service_programs(Home(Path("/nowhere")), environment=os.environ)] == (
+        ["valkey"] if "BROKER_URL" not in os.environ else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("broker", "cache"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("rediss://:secret@host:6380", "rediss://:secret@host:6380"),
+        ("redis+socket:///run/valkey.sock?virtual_host=3", "unix:///run/valkey.sock?db=3"),
+    ],
+)
+def test_the_cache_lies_on_the_brokers_server(broker, cache):
+    assert cache_beside(broker) == cache
 
 
 def test_an_old_database_is_an_error(db, monkeypatch):
