@@ -18,7 +18,9 @@ from django.utils import timezone
 from marketplace.accounts.actors import Actor
 from marketplace.accounts.audit import record
 from marketplace.accounts.issuing import revoke_key
+from marketplace.accounts.members import revoke_keys
 from marketplace.accounts.models import ApiKey, AuditEvent, Membership, Organization, User
+from marketplace.accounts.roles import scopes_of
 
 
 def staff_actor(request: HttpRequest, organization: Organization) -> Actor:
@@ -127,6 +129,13 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
                 action=action,
                 target=row.public_id,
                 changes={"email": [row.user.email] * 2, "role": role},
+            )
+        for _, row, (_, role) in changed + removed:
+            # A secret leaves with its maker, and loses what its maker may no longer do.
+            revoke_keys(
+                actor=staff_actor(request, form.instance),
+                membership=row,
+                allowed=scopes_of(role) if role else frozenset(),
             )
 
 

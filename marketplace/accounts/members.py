@@ -1,4 +1,5 @@
-"""The one writer of organizations and memberships. Each change is audited in its own transaction.
+"""What members change of organizations and memberships; staff do it in the admin. Each change is audited in
+its own transaction.
 
 Two rules hold whatever is asked: an organization keeps an owner, and nobody hands out more than they have.
 """
@@ -75,7 +76,7 @@ def change_role(*, actor: Actor, membership: Membership, role: str) -> Membershi
         target=membership.public_id,
         changes={"email": [membership.user.email] * 2, "role": [before, role]},
     )
-    _revoke_keys(actor=actor, membership=membership, allowed=scopes_of(role))
+    revoke_keys(actor=actor, membership=membership, allowed=scopes_of(role))
     return membership
 
 
@@ -83,9 +84,13 @@ def change_role(*, actor: Actor, membership: Membership, role: str) -> Membershi
 def remove_member(*, actor: Actor, membership: Membership) -> None:
     """Takes a member out, and revokes the API keys they made: a secret leaves with its maker."""
     _lock(membership.organization)
+    found = Membership.objects.filter(pk=membership.pk).first()  # as it is now that nobody else changes it
+    if found is None:
+        return
+    membership = found
     if membership.role == Role.OWNER:
         _keep_an_owner(membership)
-    _revoke_keys(actor=actor, membership=membership, allowed=frozenset())
+    revoke_keys(actor=actor, membership=membership, allowed=frozenset())
     record(
         actor=actor,
         action="member.remove",
@@ -124,7 +129,8 @@ def _refuse_more_than_own(actor: Actor, role: str) -> None:
         )
 
 
-def _revoke_keys(*, actor: Actor, membership: Membership, allowed: frozenset[str]) -> None:
+def revoke_keys(*, actor: Actor, membership: Membership, allowed: frozenset[str]) -> None:
+    """Revokes the keys that a member made and whose scopes are more than `allowed`."""
     keys = ApiKey.objects.filter(
         organization=membership.organization, created_by=membership.user, revoked_at__isnull=True
     )

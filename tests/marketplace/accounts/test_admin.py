@@ -85,6 +85,28 @@ def test_staff_change_a_role_and_it_is_noted(staff: Client, alice: Person, bob: 
     )
 
 
+def test_a_member_whom_staff_remove_leaves_without_their_keys(
+    staff: Client, alice: Person, bob: Person
+) -> None:
+    alice.key()
+    key, _ = bob.key()
+    form = {"name": "Acme", "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "1"}
+    form |= {
+        "memberships-0-id": str(bob.membership.pk),
+        "memberships-0-organization": str(alice.organization.pk),
+        "memberships-0-user": str(bob.user.pk),
+        "memberships-0-role": bob.membership.role,
+        "memberships-0-DELETE": "on",
+    }
+    url = f"/admin/accounts/organization/{alice.organization.pk}/change/"
+    assert staff.post(url, form).status_code == 302
+    assert list(ApiKey.objects.exclude(revoked_at=None)) == [key]
+    assert [event.action for event in AuditEvent.objects.order_by("id")] == [
+        "member.remove",
+        "api_key.revoke",
+    ]
+
+
 def test_staff_make_a_user_by_email(staff: Client) -> None:
     form = {
         "email": "New@Example.com",
