@@ -1,6 +1,6 @@
 """The staff's view of prices, usage and quotas.
 
-A price is added and closed, never edited; the ledger is read-only for everybody.
+A price is added and closed, never edited; the ledger is read-only for everybody. Every change is audited.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from marketplace.accounts.admin import ReadOnly
+from marketplace.accounts.audited_admin import AuditedAdmin
 from marketplace.billing.models import Price, Quota, UsageInterval
 
 
 @admin.register(Price)
-class PriceAdmin(admin.ModelAdmin[Price]):
+class PriceAdmin(AuditedAdmin[Price]):
     list_display = ("flavor", "region", "organization", "per_second", "currency", "valid", "public_id")
     list_filter = ("currency", "region", "flavor")
     list_select_related = ("flavor", "region", "organization")
@@ -33,7 +34,7 @@ class UsageIntervalAdmin(ReadOnly, admin.ModelAdmin[UsageInterval]):
 
 
 @admin.register(Quota)
-class QuotaAdmin(admin.ModelAdmin[Quota]):
+class QuotaAdmin(AuditedAdmin[Quota]):
     list_display = ("organization", "accelerator_family", "limit")
     list_filter = ("accelerator_family",)
     list_editable = ("limit",)

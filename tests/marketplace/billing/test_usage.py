@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from marketplace.accounts.models import Organization, Role, Scope
+from marketplace.accounts.models import AuditEvent, Organization, Role, Scope
 from marketplace.billing import live
 from marketplace.billing.ledger import record_usage
 from marketplace.billing.metering import Stretch
@@ -359,6 +359,19 @@ def test_the_admin_shows_prices_and_usage_and_changes_neither(
     )
     assert staff.post(f"/admin/billing/usageinterval/{row.pk}/delete/", {"post": "yes"}).status_code == 403
     assert b'name="per_second"' not in staff.get(f"/admin/billing/price/{price.pk}/change/").content
+
+
+def test_staff_change_a_quota_and_it_is_noted(alice: Person) -> None:
+    alice.user.is_staff = alice.user.is_superuser = True
+    alice.user.save()
+    form = {"organization": str(alice.organization.pk), "accelerator_family": "cuda", "limit": "8"}
+    assert alice.browser.post("/admin/billing/quota/add/", form).status_code == 302
+    event = AuditEvent.objects.get()
+    assert (event.action, event.actor_user, event.changes["limit"]) == (
+        "quota.create",
+        alice.user.email,
+        [None, 8],
+    )
 
 
 def test_a_statement_costs_a_few_queries_however_long_the_ledger(
