@@ -86,6 +86,9 @@ class Attempt:
                     pass_fds=(descriptor,),
                     start_new_session=True,
                 )
+        except OSError:
+            discard(folder, number)  # it never began, and the next try takes the same number
+            raise
         finally:
             os.close(descriptor)
         return cls(folder, number, pid=process.pid, process=process)

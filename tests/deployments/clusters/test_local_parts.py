@@ -13,6 +13,7 @@ from kubernetes.utils.quantity import parse_quantity
 from deployments.clusters import registry
 from deployments.clusters.errors import ClusterRejected, ClusterUnreachable
 from deployments.clusters.images import UnknownImage, find_image
+from deployments.clusters.local import attempts
 from deployments.clusters.local.addresses import choose_address
 from deployments.clusters.local.cluster import LocalCluster
 from deployments.clusters.local.containers import expand, rewrite_mounts
@@ -201,6 +202,18 @@ def test_only_the_newest_logs_are_kept_and_those_of_living_pods(tmp_path):
 
 
 # --- The registry -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_could_not_be_made_leaves_its_number_free(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError("fork: resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts.subprocess, "Popen", refuse)
+        with pytest.raises(BlockingIOError):
+            attempts.Attempt.start(tmp_path, 1, {})
+    assert attempts.newest(tmp_path) == 0
+    assert attempts.trace(tmp_path, 1) is attempts.Trace.NONE
 
 
 def test_it_opens_a_local_cluster_once(tmp_path):
