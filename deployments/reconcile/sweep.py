@@ -16,6 +16,7 @@ from datetime import datetime
 
 from django.db import connection
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from deployments.clusters.capacity import remember_nodes
@@ -159,8 +160,9 @@ def _remove_orphans(
 def _ring_for_new_wishes(row: hardware.Cluster, *, ring: Ring, swept: Swept) -> None:
     """Rows that were changed since they were looked at say at least that their cluster does not answer."""
     for kind in KINDS.values():
-        for item in kind.unfinished().filter(cluster=row):
-            if item.generation != item.observed_generation and not item.lease_token:
+        # A lease that has run out is nobody's: its holder died.
+        for item in kind.unfinished().filter(cluster=row, lease_until__lte=Now()):
+            if item.generation != item.observed_generation:
                 swept.rung.append(item.public_id)
                 ring(item.public_id)
 

@@ -310,6 +310,15 @@ def test_one_cluster_that_is_down_does_not_stop_the_others(world: World) -> None
     assert (swept.unreachable, rung) == ([down.slug], [bot.public_id])
 
 
+def test_a_wish_whose_worker_died_says_that_its_cluster_is_down(world: World) -> None:
+    bot = world.create_deployment()
+    Deployment.objects.update(lease_token="of a worker that was killed")
+    world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("no route"))
+    rung: list[str] = []
+    sweeping.sweep(ring=rung.append, open_cluster=lambda _: world.cluster)
+    assert bot.public_id in rung
+
+
 def test_a_second_sweep_goes_away(world: World) -> None:
     def sweep_inside(row: Cluster) -> MemoryCluster:
         found: list[Any] = []
