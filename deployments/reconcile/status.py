@@ -244,7 +244,7 @@ def run_failed(seen: Observation) -> bool:
 def job_status(
     *,
     state_before: str,
-    cancelled: bool,
+    canceled: bool,
     started: bool,
     seen: Observation,
     verdict: Job | None,
@@ -260,7 +260,7 @@ def job_status(
     state = Job(state_before)
     if state.is_final:
         pass
-    elif cancelled:
+    elif canceled:
         state = Job.CANCELLED if seen.is_empty else state
     elif verdict is not None:
         state = verdict
@@ -269,20 +269,20 @@ def job_status(
     return JobStatus(
         state=state,
         conditions=(
-            _completion(state, cancelled=cancelled, seen=seen, error=error),
+            _completion(state, canceled=canceled, seen=seen, error=error),
             *_reconciled(problem, settled),
         ),
     )
 
 
-def _completion(state: Job, *, cancelled: bool, seen: Observation, error: str) -> Condition:
+def _completion(state: Job, *, canceled: bool, seen: Observation, error: str) -> Condition:
     if state is Job.SUCCEEDED:
         return Condition(type="Succeeded", holds=True, reason="Completed", message="The result is published.")
     if state is Job.FAILED:
         return Condition(type="Succeeded", holds=False, reason="Failed", message=error)
     if state is Job.CANCELLED:
-        return Condition(type="Succeeded", holds=False, reason="Cancelled", message="Cancelled as asked.")
-    if cancelled:
+        return Condition(type="Succeeded", holds=False, reason="Cancelled", message="Canceled as asked.")
+    if canceled:
         return Condition(type="Succeeded", holds=False, reason="Stopping", message=_what_is_left(seen))
     if any(pod.started_at and pod.phase == "Running" and not pod.deleting_since for pod in seen.pods):
         return Condition(type="Succeeded", holds=False, reason="Training", message="The model is training.")

@@ -96,11 +96,11 @@ class Tuning:
     ) -> Decision:
         """How the run ended if it did, then what is wanted, then what to do, then what all of it means."""
         row: FineTuningJob = loaded.row
-        cancelled = row.desired_state == DesiredJobState.CANCELLED
+        canceled = row.desired_state == DesiredJobState.CANCELLED
         changes = replica_changes(
             seen.pods,
             recorded=loaded.replicas,
-            stop_at=lambda replica: row.stop_requested_at if cancelled else None,
+            stop_at=lambda replica: row.stop_requested_at if canceled else None,
             stretches=self.stretches,
             now=now,
         )
@@ -111,7 +111,7 @@ class Tuning:
         steps = plan_steps(wanted, seen, unwanted=_unwanted(row, verdict))
         status = job_status(
             state_before=row.state,
-            cancelled=cancelled,
+            canceled=canceled,
             started=_has_started(row, changes),
             seen=seen,
             verdict=verdict,
@@ -238,7 +238,7 @@ def _has_started(row: FineTuningJob, changes: Sequence[ReplicaChange]) -> bool:
 
 def _unwanted(row: FineTuningJob, verdict: Job | None) -> str:
     if row.desired_state == DesiredJobState.CANCELLED:
-        return "the job is cancelled"
+        return "the job is canceled"
     return f"the job has {verdict}" if verdict else "it is not part of the job"
 
 

@@ -105,7 +105,7 @@ class Revision(models.Model):
     # Its replicas are billed by these, also while a later revision with another flavor takes over.
     flavor = models.ForeignKey(Flavor, on_delete=models.PROTECT, related_name="+")
     price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
-    # What the manifests are made from, complete and self-contained: see `reconcile.manifests.ServingSpec`.
+    # What the manifests are made from, complete and self-contained: see `serving.spec.ServingSpec`.
     spec = models.JSONField()
     author = models.CharField(max_length=254, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

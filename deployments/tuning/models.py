@@ -78,7 +78,7 @@ class FineTuningJob(Workload):
     training_data = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="+")
     validation_data = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, null=True, related_name="+")
     hyperparameters = models.JSONField(default=dict)  # fields of TuningEnvironment
-    # What the manifests are made from, complete and self-contained: see `reconcile.manifests.TuningSpec`.
+    # What the manifests are made from, complete and self-contained: see `serving.spec.TuningSpec`.
     spec = models.JSONField()
     desired_state = models.CharField(
         max_length=16, choices=DesiredJobState.choices, default=DesiredJobState.RUNNING

@@ -72,7 +72,7 @@ class Membership(models.Model):
 
 
 class Scope(models.TextChoices):
-    """What an API key may do. A role grants a set of them (see `permissions.py`)."""
+    """What an API key may do. A role grants a set of them (see `roles.py`)."""
 
     READ = "read", "Read everything of the organization"
     DEPLOY = "deploy", "Plan, create, change and delete deployments"

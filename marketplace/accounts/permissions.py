@@ -1,4 +1,4 @@
-"""Which role may do what, and the check that every REST view makes.
+"""The check that every REST view makes: may this actor do that?
 
 A role is for people, a scope for what is done. A person has the scopes of the role in the organization; an
 API key has the scopes it was made with. Views name scopes only, so that both are checked in one place.

@@ -1,1 +1,1 @@
-"""What it costs: price book, usage ledger and quotas."""
+"""What it costs: price book, usage ledger, statements and quotas."""

@@ -170,7 +170,7 @@ class ModelImport(models.Model):
     revision = models.CharField(max_length=40, blank=True)  # what was resolved
     bytes_done = models.BigIntegerField(default=0)
     bytes_total = models.BigIntegerField(null=True)
-    # The files to bring, once known: [{"path", "bytes", "sha256", "blob_id"}]; see `imports.PlannedFile`.
+    # The files to bring, once known: [{"path", "bytes", "sha256", "blob_id"}]; see `sources.PlannedFile`.
     files = models.JSONField(default=list, blank=True, editable=False)
     # What the hub says of the model: {"license", "gated", "task"}; empty for a folder.
     reported = models.JSONField(default=dict, blank=True, editable=False)

@@ -1,1 +1,1 @@
-"""The portal's frame: base templates, design system, static assets and the home page."""
+"""The portal's frame: base templates, design system, static assets and signing in."""

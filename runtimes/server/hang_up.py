@@ -23,7 +23,7 @@ class End(Enum):
 async def run_while_connected(
     work: Coroutine[Any, Any, None], *, receive: Receive, cut_off: asyncio.Event
 ) -> End:
-    """Runs `work`, cancelling it when the client hangs up or `cut_off` is set.
+    """Runs `work`, canceling it when the client hangs up or `cut_off` is set.
 
     The request's body must have been read: what `receive` tells next is that the client is gone.
     """
