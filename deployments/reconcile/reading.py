@@ -65,7 +65,7 @@ def cleaned(event: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
     What a container prints is not to be trusted: a wrong line is skipped, never an obstacle.
     """
-    if event is None or event["type"] not in set(TrainingEventType):
+    if event is None or not isinstance(event["type"], str) or event["type"] not in set(TrainingEventType):
         return None
     step = event["step"]
     if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**31:
@@ -76,12 +76,19 @@ def cleaned(event: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     if at.tzinfo is None:
         return None
-    result: dict[str, Any] = _storable(dict(event))
+    try:
+        result: dict[str, Any] = _storable(dict(event))
+    except RecursionError:
+        return None
     return result | {"at": at}
 
 
 def _storable(value: Any) -> Any:
-    """JSON as PostgreSQL stores it: without NaN, infinity and NUL, which Python's parser lets through."""
+    """JSON as PostgreSQL stores it: without NaN, infinity and NUL, which Python's parser lets through, and
+    without integers that no column and no float can hold.
+    """
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):

@@ -180,9 +180,10 @@ def _reported(row: FineTuningJob, gathered: Gathered | None) -> dict[str, Any]:
         event = record.event
         columns["progress"] = fold_event(columns["progress"], event)
         if event["type"] == TrainingEventType.FAILED:
+            line = event.get("line")
             columns["error"] = {
                 "message": str(event.get("message") or "The training failed."),
-                "line": event.get("line"),
+                "line": line if isinstance(line, int) else None,
                 "customer": event.get("customer") is True,
             }
         elif event["type"] == TrainingEventType.STARTED:

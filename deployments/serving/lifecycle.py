@@ -196,11 +196,19 @@ def _accept(plan: Plan) -> Accepted:
         )
     if plan.expires_at <= timezone.now():
         raise WishRefused("This plan has expired; make a new one.", type="plan-expired", field="plan")
+    try:
+        pool = pool_of(plan)
+    except NodePool.DoesNotExist as error:
+        raise WishRefused(
+            "What this plan was made for takes no workloads any more; make a new one.",
+            type="plan-expired",
+            field="plan",
+        ) from error
     versions = ModelVersion.objects.select_related("model", "parent")
     return Accepted(
         version=versions.get(public_id=plan.spec["model"]),
         recipe=plan.recipe,
-        pool=pool_of(plan),
+        pool=pool,
         price=plan.price,
         spec=plan.spec,
     )

@@ -115,9 +115,11 @@ def make_plan(*, actor: Actor, ask: ServingAsk, besides: Deployment | None = Non
 
 
 def pool_of(plan: Plan) -> NodePool:
-    """The node pool that an accepted plan chose. Raises NodePool.DoesNotExist when it is gone."""
-    return NodePool.objects.select_related("flavor__accelerator", "cluster__region").get(
-        cluster=plan.cluster, flavor=plan.flavor
+    """The node pool that an accepted plan chose. Raises NodePool.DoesNotExist when it takes no more."""
+    return (
+        open_pools()
+        .select_related("flavor__accelerator", "cluster__region")
+        .get(cluster=plan.cluster, flavor=plan.flavor)
     )
 
 

@@ -10,6 +10,7 @@ from deployments.reconcile.tasks import reconcile_one
 from deployments.serving.models import Deployment, Event, Plan, Revision
 from marketplace.accounts.models import AuditEvent
 from marketplace.billing.models import Quota
+from marketplace.hardware.models import Cluster
 from tests.market import Market
 from tests.people import Person
 
@@ -92,6 +93,13 @@ def test_a_refused_or_expired_or_foreign_plan_changes_nothing(
         (400, "/problems/invalid-request"),
     ]
     assert not Deployment.objects.exists()
+
+
+def test_a_plan_for_a_place_that_was_closed_since_is_refused(alice: Person, market: Market) -> None:
+    plan = alice.api.post("/api/v1/plans/", {"model": "tests/chatter"}).json()
+    Cluster.objects.update(enabled=False)
+    response = alice.api.post(DEPLOYMENTS, {"name": "bot", "plan": plan["id"]})
+    assert (response.status_code, response.json()["type"]) == (409, "/problems/plan-expired")
 
 
 def test_what_does_not_fit_is_refused_with_its_checks(alice: Person, market: Market) -> None:
