@@ -40,7 +40,7 @@ run: $(INSTALLED) ## Start the product; Ctrl-C stops it
 	$(MANAGE) up
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API document
 	$(BIN)/ruff check .

@@ -15,9 +15,12 @@ import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
+from django.conf import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from marketplace.embedded.paths import Home
 from marketplace.embedded.services import running_services
@@ -27,16 +30,15 @@ if "MARKETPLACE_HOME" not in os.environ:  # workers of xdist inherit their contr
     os.environ["MARKETPLACE_HOME"] = _folder.name
     atexit.register(_folder.cleanup)
 _home = Home(Path(os.environ["MARKETPLACE_HOME"]).resolve())
-_worker = os.environ.get("PYTEST_XDIST_WORKER")
-if _worker is not None:
-    # Workers share the Valkey and not its databases: a test that clears its cache clears no other's.
-    _number = 2 * int(_worker.removeprefix("gw"))
-    os.environ.setdefault("BROKER_URL", f"redis+socket://{_home.valkey_socket}?virtual_host={_number}")
-    os.environ.setdefault("CACHE_URL", f"unix://{_home.valkey_socket}?db={_number + 1}")
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe())  # the web process refuses to start without
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.config.settings")
 django.setup()
-TOGETHER = [Path(__file__).parent / folder for folder in ("runtimes", "marketplace/embedded")]
+if "PYTEST_XDIST_WORKER" in os.environ and "CACHE_URL" not in os.environ:
+    # Workers share the Valkey but not its databases: a test that clears its cache clears no other's. Set here
+    # and not in the environment, because a worker has read the settings before it comes here.
+    _database = 2 + int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    settings.CACHES["default"]["LOCATION"] = f"unix://{_home.valkey_socket}?db={_database}"
+TOGETHER = ("tests/runtimes/", "tests/marketplace/embedded/")
 pytest_plugins = ["tests.people", "tests.market"]
 
 
@@ -45,13 +47,19 @@ def pytest_configure(config: pytest.Config) -> None:
         _start_services(config)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`: whatever shares something slow to start runs in one worker."""
-    for item in items:
-        for folder in TOGETHER:
-            if item.path.is_relative_to(folder):
-                item.add_marker(pytest.mark.xdist_group(folder.name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return TogetherScheduling(config, log)
+
+
+class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
+    """Whatever shares something slow to start runs in one worker; any other test runs in either.
+
+    xdist's own `loadgroup` marks tests through a private attribute that pytest 9.2 no longer reads.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid)
 
 
 def _start_services(config: pytest.Config) -> None:

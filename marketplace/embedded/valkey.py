@@ -43,7 +43,7 @@ def valkey_program(home: Home) -> Program:
         "loglevel": "warning",
         "save": "",
         "appendonly": "no",
-        "databases": "2",  # 0 the broker, 1 the cache
+        "databases": "16",  # 0 the broker, 1 the cache; workers of a test run take one each
     }
     options = [word for name, value in settings.items() for word in (f"--{name}", value)]
     return Program(

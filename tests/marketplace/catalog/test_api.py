@@ -93,10 +93,10 @@ def test_a_model_shows_its_versions_recipes_and_cheapest_price(alice: Person, pu
         "flavor": "cpu-small",
         "region": "local",
         "currency": "USD",
-        "per_second": "0.000013889",
-        "per_minute": "0.00083334",
-        "per_hour": "0.0500004",
-        "per_month": "36.5",
+        "per_second": "0.000015",
+        "per_minute": "0.0009",
+        "per_hour": "0.054",
+        "per_month": "39.42",
     }
     version = document["versions"][0]
     assert (version["id"], version["revision"]) == (published.public_id, published.revision)
@@ -194,7 +194,7 @@ def test_a_flavor_shows_what_it_is_where_it_is_and_what_it_costs(alice: Person, 
     assert by_slug == alice.api.get(f"/api/v1/flavors/{flavor.public_id}/").json()
     assert (by_slug["vcpus"], by_slug["memory_bytes"], by_slug["regions"]) == ("2.00", 4 * 2**30, ["local"])
     local = next(price for price in by_slug["prices"] if price["region"] == "local")
-    assert (local["currency"], local["per_minute"], local["per_month"]) == ("USD", "0.00083334", "36.5")
+    assert (local["currency"], local["per_minute"], local["per_month"]) == ("USD", "0.0009", "39.42")
 
 
 @pytest.mark.parametrize(
