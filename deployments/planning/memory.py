@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BYTES_PER_VALUE = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8": 1.0, "int8": 1.0, "int4": 0.5}
+from marketplace.catalog.precisions import BYTES_PER_VALUE
 
 FRAMEWORK_BYTES = {"cpu": 450 * 2**20, "cuda": 1200 * 2**20, "rocm": 1400 * 2**20, "ipu": 1200 * 2**20}
 """Interpreter, libraries and device context before any weight is loaded. cpu: resident size of a serving

@@ -157,14 +157,14 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
     def events(self, request: Request, public_id: str) -> Response:
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
-        return self._page(rows, EventSerializer)
+        return self.page_of(rows, EventSerializer)
 
     @extend_schema(responses=RevisionSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, ordering="-number")
     def revisions(self, request: Request, public_id: str) -> Response:
         """Every specification that the deployment has had, the newest first."""
         rows = self.get_object().revisions.select_related("version", "flavor")
-        return self._page(rows, RevisionSerializer)
+        return self.page_of(rows, RevisionSerializer)
 
     @extend_schema(
         parameters=[
@@ -204,7 +204,3 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
 
     def _answer(self, deployment: Deployment, *, status: int = status.HTTP_200_OK) -> Response:
         return Response(DeploymentSerializer(deployment).data, status=status)
-
-    def _page(self, rows: QuerySet[Any], serializer: Any) -> Response:
-        page = self.paginate_queryset(rows)
-        return self.get_paginated_response(serializer(page, many=True).data)

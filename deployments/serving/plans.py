@@ -24,7 +24,7 @@ from deployments.planning.memory import ModelFacts, estimate_serving
 from deployments.planning.offers import Ask, Candidate, Offer, rank_offers
 from deployments.serving.holdings import held_units, quota_units
 from deployments.serving.models import Deployment, Plan, Replica
-from deployments.serving.specs import pod_resources, usable_memory, weights_of
+from deployments.serving.specs import pod_resources, weights_of
 from marketplace.accounts.actors import Actor
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price, Quota
@@ -224,7 +224,7 @@ def _candidate(
         region=pool.cluster.region.slug,
         cluster=pool.cluster.slug,
         family=family,
-        memory_bytes=usable_memory(flavor),
+        memory_bytes=flavor.model_memory_bytes,
         estimate=estimate_serving(
             facts,
             precision=place.recipe.precision,

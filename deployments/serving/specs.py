@@ -6,7 +6,7 @@ from typing import Any
 
 from deployments.serving.spec import Mount, Resources, ServingSpec
 from marketplace.catalog.models import ModelVersion, Recipe
-from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool
+from marketplace.hardware.models import Flavor, NodePool
 from runtimes.contract import ServingEnvironment, Task
 
 MODEL_DIR = "/model"
@@ -43,13 +43,6 @@ def pod_resources(flavor: Flavor, pool: NodePool) -> Resources:
         node_selector=dict(pool.node_selector),
         tolerations=tuple(_tolerate(taint) for taint in pool.taints),
     )
-
-
-def usable_memory(flavor: Flavor) -> int:
-    """Bytes that a model may use: of the accelerators together, or of the host on CPU."""
-    if flavor.accelerator.family == AcceleratorFamily.CPU:
-        return flavor.memory_bytes
-    return flavor.accelerator.memory_bytes * flavor.accelerator_count
 
 
 def _tolerate(taint: dict[str, str]) -> dict[str, str]:

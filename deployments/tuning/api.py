@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import django_filters
-from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -127,28 +126,24 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Org
     def events(self, request: Request, public_id: str) -> Response:
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
-        return self._page(rows, EventSerializer)
+        return self.page_of(rows, EventSerializer)
 
     @extend_schema(responses=TrainingEventSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, url_path="training-events", ordering="-id")
     def training_events(self, request: Request, public_id: str) -> Response:
         """What the run reported: losses, tokens, checkpoints; the newest first."""
-        return self._page(self.get_object().training_events.all(), TrainingEventSerializer)
+        return self.page_of(self.get_object().training_events.all(), TrainingEventSerializer)
 
     @extend_schema(responses=CheckpointSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None)
     def checkpoints(self, request: Request, public_id: str) -> Response:
         """States that the run can continue from."""
-        return self._page(self.get_object().checkpoints.all(), CheckpointSerializer)
+        return self.page_of(self.get_object().checkpoints.all(), CheckpointSerializer)
 
     def _plan(self, request: Request) -> TuningPlan:
         asked = JobAskSerializer(data=request.data, context={"actor": self.actor})
         asked.is_valid(raise_exception=True)
         return plan_tuning(asked.to_ask(), organization=self.actor.organization)
-
-    def _page(self, rows: QuerySet[Any], serializer: Any) -> Response:
-        page = self.paginate_queryset(rows)
-        return self.get_paginated_response(serializer(page, many=True).data)
 
 
 def _dataset_problem(refused: DatasetRefused) -> Problem:

@@ -13,10 +13,9 @@ from typing import Any
 from django.utils import timezone
 
 from deployments.planning.checks import gib
-from deployments.planning.memory import BYTES_PER_VALUE, FRAMEWORK_BYTES
+from deployments.planning.memory import FRAMEWORK_BYTES
 from deployments.serving.errors import WishRefused
 from deployments.serving.holdings import require_quota
-from deployments.serving.specs import usable_memory
 from deployments.tuning.estimates import (
     CPU_OPERATIONS_PER_SECOND_AND_CORE,
     UTILIZATION,
@@ -31,6 +30,7 @@ from marketplace.billing.models import Price
 from marketplace.billing.prices import price_in_force
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.catalog.offers import TUNING_ENGINES
+from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool, Region
 from marketplace.hardware.placement import open_pools
 from runtimes.contract import TUNING_ROW_TOKENS, TrainingEventType
@@ -70,7 +70,7 @@ class TuningPlan:
     @property
     def available_bytes(self) -> int:
         """Memory that the run may use: of the accelerators together, or of the host on CPU."""
-        return usable_memory(self.pool.flavor)
+        return self.pool.flavor.model_memory_bytes
 
 
 def plan_tuning(ask: TuningAsk, *, organization: Organization) -> TuningPlan:

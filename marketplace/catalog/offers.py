@@ -12,11 +12,11 @@ from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
 from marketplace.billing.prices import prices_in_force
 from marketplace.catalog.models import Model, ModelVersion, Recipe
+from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.placement import open_pools
 
 TUNING_ENGINES = ("tune-lora",)
 """Engines that train; a price to serve does not count them."""
-BYTES_PER_VALUE = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8": 1.0, "int8": 1.0, "int4": 0.5}
 
 
 def visible_models(organization: Organization) -> QuerySet[Model]:
@@ -57,7 +57,7 @@ def offers_for(organization: Organization, *, at: datetime) -> list[Offer]:
         price = prices.get((pool.flavor_id, pool.cluster.region_id))
         if price is not None:
             flavor = pool.flavor
-            memory = flavor.accelerator.memory_bytes * flavor.accelerator_count or flavor.memory_bytes
+            memory = flavor.model_memory_bytes
             offers.append(Offer(family=flavor.accelerator.family, memory_bytes=memory, price=price))
     return sorted(offers, key=lambda offer: offer.price.per_second)
 

@@ -89,6 +89,13 @@ class Flavor(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def model_memory_bytes(self) -> int:
+        """What a model may use: the memory of the accelerators together, or the host's on CPU."""
+        if self.accelerator.family == AcceleratorFamily.CPU:
+            return self.memory_bytes
+        return self.accelerator.memory_bytes * self.accelerator_count
+
 
 class NodePool(models.Model):
     """Nodes of one flavor on one cluster: where a workload of that flavor may land."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.db.models import Model, QuerySet
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
@@ -60,3 +61,8 @@ class OrganizationViewSet(SharedViewSet):
         if getattr(self, "swagger_fake_view", False):
             return queryset.none()  # drf-spectacular asks without a request
         return queryset.filter(**{self.organization_field: self.actor.organization})
+
+    def page_of(self, rows: QuerySet[Any], serializer: Any) -> Response:
+        """The answer of a list below an object, page by page."""
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(serializer(page, many=True).data)
