@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 
@@ -16,11 +17,13 @@ def usage_table(usage: dict[str, Any]) -> list[str]:
                 line["phase"],
                 line["cause"],
                 f"{float(line['seconds']) / 60:.2f}",
-                f"{float(line['exact_amount']):.6f} {line['currency']}",
+                f"{Decimal(line['exact_amount']):.6f} {line['currency']}",
             )
         )
     for total in usage["totals"]:
-        rows.append(("total", "", "", "", f"{total['amount']} {total['currency']}"))
+        lines = [line for line in usage["lines"] if line["currency"] == total["currency"]]
+        exact = sum(Decimal(line["exact_amount"]) for line in lines)
+        rows.append(("total", "", "", "", f"{exact:.6f} {total['currency']}, {total['amount']} on a bill"))
     return align(rows)
 
 
