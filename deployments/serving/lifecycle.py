@@ -19,7 +19,7 @@ from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
 from deployments.serving.holdings import require_quota
 from deployments.serving.models import Deployment, DesiredState, Plan, Revision
-from deployments.serving.plans import pool_of
+from deployments.serving.plans import ask_of, pool_of
 from deployments.serving.specs import serving_spec
 from marketplace.accounts import audit
 from marketplace.accounts.actors import Actor
@@ -78,9 +78,20 @@ def create_deployment(*, actor: Actor, plan: Plan, name: str) -> Deployment:
 
 
 def update_deployment(*, actor: Actor, deployment: Deployment, plan: Plan) -> Deployment:
-    """Wishes for what the plan says instead: a new revision, or only another number of replicas."""
+    """Wishes for what the plan says instead: a new revision, or only another number of replicas.
+
+    The plan was made from `deployment` as the caller read it. Raises WishRefused when it was changed since:
+    the plan would undo that change.
+    """
     accepted = _accept(plan)
     with _wishing(deployment) as row:
+        if row.generation != deployment.generation:
+            raise WishRefused(
+                f"The deployment was changed meanwhile (generation {row.generation}; this change was made "
+                f"for generation {deployment.generation}). Read it again, and send what is still to change.",
+                type="changed-meanwhile",
+                generation=row.generation,
+            )
         if accepted.pool.cluster != row.cluster:
             raise WishRefused(
                 f"This deployment runs in {row.cluster.region}; it cannot move to {accepted.spec['region']}. "
@@ -88,7 +99,7 @@ def update_deployment(*, actor: Actor, deployment: Deployment, plan: Plan) -> De
                 type="region-fixed",
                 field="region",
             )
-        before = row.plan.spec if row.plan else {}
+        before = ask_of(row).to_spec()
         changes = {
             key: [before.get(key), value] for key, value in plan.spec.items() if before.get(key) != value
         }

@@ -34,6 +34,7 @@ from marketplace.catalog.models import ModelVersion, Recipe, TaskChoices
 from marketplace.catalog.offers import TUNING_ENGINES
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool, Region
 from marketplace.hardware.placement import open_pools
+from runtimes.contract import ServingEnvironment
 
 PLAN_LIFETIME = timedelta(minutes=15)
 ALTERNATIVES = 3
@@ -61,6 +62,22 @@ class ServingAsk:
             "context_length": self.context_length,
             "max_concurrency": self.max_concurrency,
         }
+
+
+def ask_of(deployment: Deployment) -> ServingAsk:
+    """What is wished of a deployment now, by the revision aimed at: a plan may be deleted, a revision not."""
+    revision = deployment.revisions.select_related("version__model", "version__parent__model", "flavor").get(
+        number=deployment.target_revision
+    )
+    environment = ServingEnvironment.from_environment(revision.spec["environment"])
+    return ServingAsk(
+        version=revision.version,
+        flavor=revision.flavor,
+        region=deployment.cluster.region,
+        replicas=deployment.desired_replicas,
+        context_length=environment.context_length,
+        max_concurrency=environment.max_concurrency,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

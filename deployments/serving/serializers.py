@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from rest_framework import serializers
 
 from deployments.serving.models import Deployment, Event, Plan, Revision
-from deployments.serving.plans import ServingAsk, model_facts, quote_json
+from deployments.serving.plans import ServingAsk, ask_of, model_facts, quote_json
 from marketplace.accounts.models import Organization
 from marketplace.billing.money import quote
 from marketplace.catalog.models import ModelVersion
@@ -155,15 +155,15 @@ class DeploymentChangeSerializer(ServingAskSerializer):
             raise serializers.ValidationError(
                 "Say what to change: model, flavor, replicas, context_length or max_concurrency."
             )
-        plan = self.context["deployment"].plan.spec
+        wished = ask_of(self.context["deployment"])
         merged = {
-            "model": attrs.get("model")
-            or find_version(plan["model"], organization=self.context["actor"].organization),
-            "flavor": attrs.get("flavor") or Flavor.objects.get(slug=plan["flavor"]),
-            "region": attrs.get("region") or Region.objects.get(slug=plan["region"]),
-            "replicas": attrs.get("replicas", plan["replicas"]),
-            "context_length": attrs.get("context_length") or plan["context_length"] or None,
-            "max_concurrency": attrs.get("max_concurrency", plan["max_concurrency"]),
+            # What runs may be scaled and changed also after staff took its model off the list.
+            "model": attrs.get("model", wished.version),
+            "flavor": attrs.get("flavor", wished.flavor),
+            "region": attrs.get("region", wished.region),
+            "replicas": attrs.get("replicas", wished.replicas),
+            "context_length": attrs.get("context_length") or wished.context_length or None,
+            "max_concurrency": attrs.get("max_concurrency", wished.max_concurrency),
         }
         return super().validate(merged)
 

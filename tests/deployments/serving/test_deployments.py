@@ -8,6 +8,7 @@ from kombu.exceptions import OperationalError
 
 from deployments.reconcile.tasks import reconcile_one
 from deployments.serving.models import Deployment, Event, Plan, Revision
+from deployments.serving.plans import make_plan
 from marketplace.accounts.models import AuditEvent
 from marketplace.billing.models import Quota
 from marketplace.hardware.models import Cluster
@@ -151,6 +152,45 @@ def test_a_change_to_what_is_already_wished_writes_nothing(alice: Person, market
     alice.api.patch(path, {"replicas": 1})
     alice.api.post(f"{path}resume/")
     assert row_version(document["id"]) == before
+
+
+def test_it_can_be_changed_after_its_plan_is_deleted(alice: Person, market: Market) -> None:
+    document = create(alice, context_length=1024)
+    Plan.objects.all().delete()
+    path = f"{DEPLOYMENTS}{document['id']}/"
+    assert wishes(alice.api.patch(path, {"replicas": 2}).json()) == ("running", 2, 1, 2)
+    Plan.objects.all().delete()
+    changed = alice.api.patch(path, {"max_concurrency": 2})
+    assert wishes(changed.json()) == ("running", 2, 2, 3)
+    environment = Revision.objects.latest("number").spec["environment"]
+    assert (environment["RUNTIME_CONTEXT_LENGTH"], environment["RUNTIME_MAX_CONCURRENCY"]) == ("1024", "2")
+
+
+def test_it_can_be_scaled_after_its_model_is_taken_off_the_list(alice: Person, market: Market) -> None:
+    document = create(alice)
+    market.model.listed = False
+    market.model.save()
+    changed = alice.api.patch(f"{DEPLOYMENTS}{document['id']}/", {"replicas": 2})
+    assert (changed.status_code, wishes(changed.json())) == (200, ("running", 2, 1, 2))
+
+
+def test_a_change_does_not_undo_one_made_while_it_was_planned(
+    alice: Person, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = create(alice)
+    path = f"{DEPLOYMENTS}{document['id']}/"
+
+    def plan_while_another_change_comes(**values: Any) -> Plan:
+        monkeypatch.setattr("deployments.serving.api.make_plan", make_plan)
+        assert alice.api.patch(path, {"context_length": 1024}).status_code == 200
+        return make_plan(**values)
+
+    monkeypatch.setattr("deployments.serving.api.make_plan", plan_while_another_change_comes)
+    answer = alice.api.patch(path, {"replicas": 2})
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/changed-meanwhile")
+    assert "Read it again" in answer.json()["detail"]
+    assert wishes(alice.api.get(path).json()) == ("running", 1, 2, 2)
+    assert Revision.objects.latest("number").spec["environment"]["RUNTIME_CONTEXT_LENGTH"] == "1024"
 
 
 def test_it_does_not_move_to_another_region(alice: Person, market: Market) -> None:
