@@ -139,6 +139,8 @@ class Replica(models.Model):
     finished_at = models.DateTimeField(null=True)
     # When it was first missing from an observation without a reported end; stands in for `finished_at`.
     vanished_at = models.DateTimeField(null=True)
+    # Of one that is missing: until when it is known to have been there. The customer pays no second after it.
+    last_seen_at = models.DateTimeField(null=True)
     # When it was asked to stop: by the customer, or because another revision took its place. No second after
     # it is the customer's.
     stop_requested_at = models.DateTimeField(null=True)

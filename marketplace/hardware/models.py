@@ -57,6 +57,8 @@ class Cluster(models.Model):
     # Kubernetes: {"kubeconfig": path or "", "context": name}; empty kubeconfig = in-cluster service account.
     configuration = models.JSONField(default=dict, blank=True)
     enabled = models.BooleanField(default=True)  # False: nothing new is placed here
+    # When all of it was last observed. What vanished since is known to have been there until then, no longer.
+    observed_at = models.DateTimeField(null=True, editable=False)
 
     def __str__(self) -> str:
         return self.slug
