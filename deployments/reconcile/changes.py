@@ -26,15 +26,17 @@ def replica_changes(
     stop_at: Callable[[ReplicaFacts], datetime | None],
     stretches: Stretches,
     now: datetime,
+    observed_at: datetime | None,
 ) -> tuple[ReplicaChange, ...]:
     """The replicas whose facts are new or different, oldest first.
 
-    `stop_at` says since when a replica is asked to stop; None = it is wanted.
+    `stop_at` says since when a replica is asked to stop; None = it is wanted. `observed_at`: when their
+    cluster was last observed before this.
     """
     pods = tuple(pods)
     going = {pod.uid for pod in pods if pod.deleting_since is not None}
     changes = []
-    for facts in observed_replicas(pods, recorded=recorded, at=now):
+    for facts in observed_replicas(pods, recorded=recorded, at=now, observed_at=observed_at):
         before = recorded.get(facts.uid)
         if before is not None and before.ended_at is not None and facts.ended_at is not None:
             continue  # its life is told

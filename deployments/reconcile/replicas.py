@@ -31,6 +31,8 @@ class ReplicaFacts:
     ready_at: datetime | None = None
     finished_at: datetime | None = None
     vanished_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    """Of one that is missing: until when the cluster is known to have had it."""
     stop_requested_at: datetime | None = None
     restarts: int = 0
     exit_code: int | None = None
@@ -73,7 +75,7 @@ def observed_replica(pod: ObservedPod, *, before: ReplicaFacts | None = None) ->
         started_at=(before.started_at if before else None) or pod.started_at,
         ready_at=(before.ready_at if before else None) or pod.ready_at,
         finished_at=(before.finished_at if before else None) or pod.finished_at,
-        # Not `vanished_at`: it was there after all.
+        # Neither `vanished_at` nor `last_seen_at`: it was there after all.
         stop_requested_at=_earliest(before.stop_requested_at if before else None, pod.deleting_since),
         restarts=pod.restarts,
         exit_code=pod.exit_code,
@@ -82,11 +84,29 @@ def observed_replica(pod: ObservedPod, *, before: ReplicaFacts | None = None) ->
     )
 
 
-def vanished_replica(before: ReplicaFacts, *, at: datetime) -> ReplicaFacts:
-    """What is known of a replica that is gone without a reported end. `at`: when that was noticed."""
+def vanished_replica(before: ReplicaFacts, *, at: datetime, observed_at: datetime | None) -> ReplicaFacts:
+    """What is known of a replica that is gone without a reported end.
+
+    `at`: when that was noticed; `observed_at`: when its cluster was last observed before that, if ever.
+    """
     if before.ended_at is not None:
         return before
-    return replace(before, vanished_at=max(at, before.created_at), ready=False)
+    vanished = max(at, before.created_at)
+    seen = max(_proofs_of_life(before, observed_at=observed_at))
+    return replace(before, vanished_at=vanished, last_seen_at=min(seen, vanished), ready=False)
+
+
+def _proofs_of_life(replica: ReplicaFacts, *, observed_at: datetime | None) -> list[datetime]:
+    # Each of its own facts was reported by an observation that still had it, a request to stop included. What
+    # was set aside when it was first missing goes before what its cluster has been observed since.
+    moments = (
+        replica.created_at,
+        replica.started_at,
+        replica.ready_at,
+        replica.stop_requested_at,
+        replica.last_seen_at or observed_at,
+    )
+    return [moment for moment in moments if moment is not None]
 
 
 def stopping_replica(before: ReplicaFacts, *, at: datetime) -> ReplicaFacts:
@@ -95,11 +115,22 @@ def stopping_replica(before: ReplicaFacts, *, at: datetime) -> ReplicaFacts:
 
 
 def observed_replicas(
-    pods: Iterable[ObservedPod], *, recorded: Mapping[str, ReplicaFacts], at: datetime
+    pods: Iterable[ObservedPod],
+    *,
+    recorded: Mapping[str, ReplicaFacts],
+    at: datetime,
+    observed_at: datetime | None,
 ) -> list[ReplicaFacts]:
-    """All that is known of the replicas in `recorded` (by uid) and `pods`, oldest first."""
+    """All that is known of the replicas in `recorded` (by uid) and `pods`, oldest first.
+
+    `pods` are those of an observation at `at`; the cluster was observed before that at `observed_at`.
+    """
     seen = {pod.uid: observed_replica(pod, before=recorded.get(pod.uid)) for pod in pods}
-    gone = [vanished_replica(facts, at=at) for uid, facts in recorded.items() if uid not in seen]
+    gone = [
+        vanished_replica(facts, at=at, observed_at=observed_at)
+        for uid, facts in recorded.items()
+        if uid not in seen
+    ]
     return sorted([*seen.values(), *gone], key=lambda facts: (facts.created_at, facts.uid))
 
 

@@ -118,7 +118,12 @@ class Serving:
             return None if replica.revision in kept else now
 
         changes = replica_changes(
-            seen.pods, recorded=loaded.replicas, stop_at=stop_at, stretches=self.stretches, now=now
+            seen.pods,
+            recorded=loaded.replicas,
+            stop_at=stop_at,
+            stretches=self.stretches,
+            now=now,
+            observed_at=row.cluster.observed_at,
         )
         return Decision(
             columns=changed(

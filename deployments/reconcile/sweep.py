@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -24,8 +24,10 @@ from deployments.clusters.errors import ClusterError
 from deployments.clusters.port import Cluster, Observation, ObservedObject, ObservedPod
 from deployments.clusters.registry import open_cluster
 from deployments.reconcile.conditions import problem_in
-from deployments.reconcile.kinds import RELATED, Kind, Loaded, recorded_replicas
+from deployments.reconcile.kinds import LIVING, RELATED, Kind, Loaded, recorded_replicas
 from deployments.reconcile.registry import KINDS
+from deployments.reconcile.replicas import ReplicaFacts
+from deployments.serving.models import Replica
 from marketplace.hardware import models as hardware
 
 log = logging.getLogger(__name__)
@@ -80,9 +82,11 @@ def sweep_cluster(
 ) -> None:
     """Sweeps one cluster. Raises ClusterError if it cannot be observed."""
     # Observe first, read rows second: a row is there before its objects, so none is taken for an orphan.
+    began = now()
     seen = split(cluster.observe())
     uids = [pod.uid for part in seen.values() for pod in part.pods]
     replicas = recorded_replicas(Q(cluster=row), uids=uids)
+    _remember_observation(row, replicas, uids=uids, at=began)
     involved = seen.keys() | replicas.keys()
     known: set[str] = set()
     for kind in KINDS.values():
@@ -99,6 +103,34 @@ def sweep_cluster(
     for resource in sorted(seen.keys() - known):
         _remove_orphans(resource, seen[resource].objects, row=row, cluster=cluster, swept=swept)
     remember_nodes(row.slug, cluster.nodes())  # for plans, which call no cluster
+
+
+def _remember_observation(
+    row: hardware.Cluster,
+    replicas: Mapping[str, Mapping[str, ReplicaFacts]],
+    *,
+    uids: Collection[str],
+    at: datetime,
+) -> None:
+    """Keeps until when replicas are known to have lived, for those that vanish without a report.
+
+    One write for the cluster stands for all replicas that were seen, so that nothing is written of a replica
+    as long as it lives. In PostgreSQL, because bills depend on it.
+    """
+    missing = {
+        facts.uid
+        for known in replicas.values()
+        for facts in known.values()
+        if facts.ended_at is None and facts.last_seen_at is None and facts.uid not in uids
+    }
+    with transaction.atomic():
+        if missing and row.observed_at is not None:
+            # They were last seen by the sweep before this one: kept, because the next write forgets it.
+            Replica.objects.filter(LIVING, uid__in=missing, last_seen_at=None).update(
+                last_seen_at=row.observed_at
+            )
+        hardware.Cluster.objects.filter(pk=row.pk).update(observed_at=at)
+    row.observed_at = at
 
 
 def needs_a_look(kind: Kind, loaded: Loaded, seen: Observation, *, now: datetime) -> bool:

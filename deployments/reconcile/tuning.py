@@ -103,6 +103,7 @@ class Tuning:
             stop_at=lambda replica: row.stop_requested_at if canceled else None,
             stretches=self.stretches,
             now=now,
+            observed_at=row.cluster.observed_at,
         )
         reported = _reported(row, gathered)
         problem = standing_problem(row, problem=problem, stored=problem_in(row.conditions))
@@ -225,7 +226,9 @@ def _verdict(
 
 def _error_of(loaded: Loaded, seen: Observation, now: datetime) -> dict[str, Any]:
     """What to show of a failed run whose log does not say why: how its last replica ended."""
-    replicas = observed_replicas(seen.pods, recorded=loaded.replicas, at=now)
+    replicas = observed_replicas(
+        seen.pods, recorded=loaded.replicas, at=now, observed_at=loaded.row.cluster.observed_at
+    )
     ended = [replica.termination for replica in replicas if replica.termination is not None]
     if not ended:
         return {"message": "The training failed without a reason.", "line": None, "customer": False}

@@ -6,6 +6,8 @@ The stretches of a replica tile the time from the start of its container to its 
   customer's, until the replica ends or is asked to stop.
 - Training: the customer's, unless the run ended by the provider's fault; then none of it is.
 - What follows a request to stop is never the customer's.
+- Nor is what follows the last moment at which a replica that vanished is known to have been there: nobody
+  knows when it ended, and not to have looked is no fault of the customer's.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def serving_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -
         return []
     start, end = span
     ready = end if replica.ready_at is None else _within(replica.ready_at, start, end)
-    stop = end if replica.stop_requested_at is None else _within(replica.stop_requested_at, ready, end)
+    stop = _within(_end_of_service(replica, end), ready, end)
     return _not_empty(
         Stretch(Phase.STARTING, Payer.PROVIDER, start, ready),
         Stretch(Phase.SERVING, Payer.CUSTOMER, ready, stop),
@@ -50,7 +52,7 @@ def training_stretches(replica: ReplicaFacts, *, until: datetime | None = None) 
     start, end = span
     if replica.termination is not None and who_pays(replica.termination) is Payer.PROVIDER:
         return _not_empty(Stretch(Phase.TRAINING, Payer.PROVIDER, start, end))
-    stop = end if replica.stop_requested_at is None else _within(replica.stop_requested_at, start, end)
+    stop = _within(_end_of_service(replica, end), start, end)
     return _not_empty(
         Stretch(Phase.TRAINING, Payer.CUSTOMER, start, stop),
         Stretch(Phase.TRAINING, Payer.PROVIDER, stop, end),
@@ -72,6 +74,14 @@ def _span(replica: ReplicaFacts, *, until: datetime | None) -> tuple[datetime, d
         return None
     # Nodes and API servers have clocks of their own, which may disagree by a little.
     return replica.started_at, max(replica.started_at, end)
+
+
+def _end_of_service(replica: ReplicaFacts, end: datetime) -> datetime:
+    """From when on nothing is the customer's, whatever the phase."""
+    service = end if replica.stop_requested_at is None else replica.stop_requested_at
+    if replica.finished_at is None and replica.vanished_at is not None:
+        service = min(service, replica.last_seen_at or replica.created_at)
+    return service
 
 
 def _within(moment: datetime, start: datetime, end: datetime) -> datetime:

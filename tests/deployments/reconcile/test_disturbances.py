@@ -16,6 +16,7 @@ from deployments.reconcile.leases import take_lease
 from deployments.reconcile.manifests import serving_manifests
 from deployments.reconcile.reconciler import Outcome, reconcile
 from deployments.serving.models import Deployment, Replica, Revision
+from marketplace.billing.verify import verify_ledger
 from marketplace.hardware.models import Cluster
 from tests.deployments.reconcile.memory_cluster import MemoryCluster, failing
 from tests.deployments.reconcile.workloads import World, serving_spec
@@ -201,6 +202,53 @@ def test_a_replica_that_goes_on_after_all_is_billed_again_from_then(world: World
         ("serving", "provider", 60, 90),
         ("serving", "customer", 90, 150),
     ]
+
+
+def test_a_replica_that_vanished_while_nobody_looked_is_billed_until_it_was_last_seen(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.settle()
+    world.clock.advance(1000)  # the control plane is down
+    world.cluster.lose(bot.public_id)
+    world.clock.advance(2600)
+    world.look()  # notices that it is missing, and dies before anybody answers
+    world.clock.advance(5)
+    world.look()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("serving", "provider", 60, 3665),
+    ]
+    assert verify_ledger().problems == []
+
+
+def test_a_replica_that_was_only_missing_for_a_moment_is_billed_as_if_it_never_was(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.settle()
+    Replica.objects.update(last_seen_at=world.clock.now())  # as by a sweep that did not see it
+    world.clock.advance(60)
+    world.settle()
+    world.clock.advance(60)
+    world.cluster.lose(bot.public_id)
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 120),
+        ("serving", "provider", 120, 180),
+    ]
+
+
+def test_a_cluster_that_does_not_answer_is_not_taken_for_observed(world: World) -> None:
+    running(world)
+    world.settle()
+    before = Cluster.objects.get(pk=world.row.pk).observed_at
+    assert before == world.clock.now()
+    world.clock.advance(60)
+    world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("no route"))
+    sweeping.sweep(ring=lambda resource: None, now=world.clock.now, open_cluster=lambda _: world.cluster)
+    assert Cluster.objects.get(pk=world.row.pk).observed_at == before
 
 
 def test_a_cluster_that_does_not_answer_changes_no_state(world: World) -> None:

@@ -37,8 +37,24 @@ SERVING = [
         [("starting", "provider", 1, 9)],
     ),
     (
-        "it served until its node was lost",
-        {"started_at": at(1), "ready_at": at(3), "vanished_at": at(9)},
+        "it vanished some time after it was last seen",
+        {"started_at": at(1), "ready_at": at(3), "last_seen_at": at(5), "vanished_at": at(9)},
+        [("starting", "provider", 1, 3), ("serving", "customer", 3, 5), ("serving", "provider", 5, 9)],
+    ),
+    (
+        "it vanished and was not seen since it was asked to stop",
+        {
+            "started_at": at(1),
+            "ready_at": at(3),
+            "last_seen_at": at(5),
+            "stop_requested_at": at(7),
+            "vanished_at": at(9),
+        },
+        [("starting", "provider", 1, 3), ("serving", "customer", 3, 5), ("serving", "provider", 5, 9)],
+    ),
+    (
+        "it was missing once and ended with a report all the same",
+        {"started_at": at(1), "ready_at": at(3), "last_seen_at": at(5), "finished_at": at(9)},
         [("starting", "provider", 1, 3), ("serving", "customer", 3, 9)],
     ),
     (
@@ -80,6 +96,11 @@ TRAINING = [
         {"finished_at": at(9), "exit_code": 75, "stop_requested_at": at(5)},
         [("training", "customer", 1, 5), ("training", "provider", 5, 9)],
     ),
+    (
+        "it was cancelled and vanished before it could be told so",
+        {"last_seen_at": at(3), "stop_requested_at": at(5), "vanished_at": at(9)},
+        [("training", "customer", 1, 3), ("training", "provider", 3, 9)],
+    ),
 ]
 
 
@@ -94,7 +115,9 @@ lives = st.builds(
     started_at=moments,
     ready_at=st.none() | moments,
     stop_requested_at=st.none() | moments,
-    finished_at=moments,
+    finished_at=st.none() | moments,
+    vanished_at=moments,
+    last_seen_at=st.none() | moments,
     exit_code=st.sampled_from([0, 1, 65, 70, 75, 78, 137, None]),
     reason=st.sampled_from(["", "OOMKilled", "Evicted", "Error"]),
 )
@@ -103,12 +126,15 @@ lives = st.builds(
 @given(life=lives, stretches=st.sampled_from([serving_stretches, training_stretches]))
 def test_the_stretches_tile_the_life_of_a_replica(life, stretches):
     found = stretches(life)
-    end = max(life.started_at, life.finished_at)
+    end = max(life.started_at, life.ended_at)
     assert sum((it.duration for it in found), timedelta()) == end - life.started_at
     if end > life.started_at:
         assert gaps(found, start=life.started_at, end=end) == []
     stop = life.stop_requested_at
     assert all(it.cause == "provider" for it in found if stop is not None and it.start >= stop)
+    if life.finished_at is None:
+        seen = life.last_seen_at or life.created_at
+        assert all(it.end <= seen for it in found if it.cause == "customer")
 
 
 @given(life=lives, until=moments, stretches=st.sampled_from([serving_stretches, training_stretches]))
