@@ -58,14 +58,15 @@ class DatasetViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organizat
         asked = DatasetUploadSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
-            dataset = add_dataset(
+            version = add_dataset(
                 actor=self.actor,
                 name=asked.validated_data["name"],
                 chunks=asked.validated_data["file"].chunks(),
             )
         except DatasetRefused as refused:
             raise _dataset_problem(refused) from refused
-        return Response(DatasetSerializer(dataset).data, status=status.HTTP_201_CREATED)
+        document = DatasetSerializer(version.dataset, context={"version": version}).data
+        return Response(document, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, public_id: str) -> Response:

@@ -23,10 +23,11 @@ class DatasetRefused(Exception):
         self.verdict = verdict
 
 
-def add_dataset(*, actor: Actor, name: str, chunks: Iterable[bytes]) -> Dataset:
+def add_dataset(*, actor: Actor, name: str, chunks: Iterable[bytes]) -> DatasetVersion:
     """Validates and stores a file as the newest version of the dataset called `name`.
 
-    The same file again is the same version. Raises DatasetRefused with every error by line.
+    A file that the dataset had before is the version that it was then, which becomes the newest again.
+    Raises DatasetRefused with every error by line.
     """
     with Incoming() as incoming:
         incoming.write(chunks)
@@ -40,10 +41,11 @@ def add_dataset(*, actor: Actor, name: str, chunks: Iterable[bytes]) -> Dataset:
             dataset, _ = Dataset.objects.get_or_create(
                 organization=actor.organization, name=name, deleted_at=None
             )
-            version, created = DatasetVersion.objects.get_or_create(
+            version, created = DatasetVersion.objects.update_or_create(
                 dataset=dataset,
                 digest=incoming.digest,
-                defaults={
+                defaults={"last_uploaded_at": timezone.now()},
+                create_defaults={
                     "storage_path": storage_path,
                     "bytes": incoming.bytes,
                     "report": verdict.report(),
@@ -51,12 +53,12 @@ def add_dataset(*, actor: Actor, name: str, chunks: Iterable[bytes]) -> Dataset:
             )
             if created:
                 audit.record(actor=actor, action="dataset.upload", target=version.public_id)
-    return dataset
+    return version
 
 
 def newest_version(dataset: Dataset) -> DatasetVersion:
-    """The version that a job gets which names the dataset."""
-    return dataset.versions.latest("pk")
+    """The version that a job gets which names the dataset: the one uploaded last."""
+    return dataset.versions.latest("last_uploaded_at", "pk")
 
 
 def delete_dataset(*, actor: Actor, dataset: Dataset) -> None:

@@ -33,7 +33,7 @@ class Dataset(models.Model):
 
 
 class DatasetVersion(models.Model):
-    """One uploaded and accepted file. Immutable; a file with errors is never stored."""
+    """One uploaded and accepted file. Its content never changes; a file with errors is never stored."""
 
     public_id = PublicIdField("dsv")
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
@@ -42,6 +42,8 @@ class DatasetVersion(models.Model):
     bytes = models.BigIntegerField()
     report = models.JSONField()  # what validation found: examples, messages, tokens, warnings
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # The same file again is the same version, and then the newest one.
+    last_uploaded_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints: ClassVar = [

@@ -50,7 +50,7 @@ class FineTuningPage(PortalPage):
     def _upload(self, form: UploadForm) -> HttpResponseBase:
         if form.is_valid():
             try:
-                dataset = add_dataset(
+                version = add_dataset(
                     actor=self.actor,
                     name=form.cleaned_data["name"],
                     chunks=form.cleaned_data["file"].chunks(),
@@ -60,7 +60,7 @@ class FineTuningPage(PortalPage):
                     place = f", {error.field}" if error.field else ""
                     form.add_error("file", f"Line {error.line}{place}: {error.message}")
             else:
-                messages.success(self.request, f"{dataset.name} is stored.")
+                messages.success(self.request, f"{version.dataset.name} is stored.")
                 return redirect(self.request.path)
         return self.render_to_response(self.get_context_data(upload=form))
 

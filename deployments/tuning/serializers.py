@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.validators import RegexValidator
+from django.db.models import Q
 from django.utils import timezone
 from rest_framework import serializers
 
@@ -68,10 +69,14 @@ class DatasetSerializer(serializers.Serializer[Dataset]):
     created_at = serializers.DateTimeField()
 
     def get_version(self, dataset: Dataset) -> DatasetVersionSerializer:
-        return DatasetVersionSerializer(newest_version(dataset)).data  # type: ignore[return-value]
+        return DatasetVersionSerializer(self._version(dataset)).data  # type: ignore[return-value]
 
     def get_report(self, dataset: Dataset) -> ReportSerializer:
-        return newest_version(dataset).report  # type: ignore[no-any-return]
+        return self._version(dataset).report  # type: ignore[no-any-return]
+
+    def _version(self, dataset: Dataset) -> DatasetVersion:
+        # An upload is answered with what was uploaded, although another may have come since.
+        return self.context.get("version") or newest_version(dataset)
 
 
 class DatasetReferenceField(serializers.CharField):
@@ -82,8 +87,10 @@ class DatasetReferenceField(serializers.CharField):
         versions = DatasetVersion.objects.filter(
             dataset__organization=self.context["actor"].organization, dataset__deleted_at__isnull=True
         )
-        version = versions.filter(public_id=reference).first() or (
-            versions.filter(dataset__public_id=reference).order_by("-pk").first()
+        version = (
+            versions.filter(Q(public_id=reference) | Q(dataset__public_id=reference))
+            .order_by("-last_uploaded_at", "-pk")
+            .first()
         )
         if version is None:
             raise serializers.ValidationError(

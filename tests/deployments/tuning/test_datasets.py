@@ -86,6 +86,14 @@ def test_another_file_under_the_name_is_the_next_version(alice: Person, storage:
     assert len(stored(storage)) == 2
 
 
+def test_an_earlier_file_again_is_its_version_again_and_the_newest(alice: Person, storage: Path) -> None:
+    first = upload(alice, b"\n".join(lines())).json()
+    upload(alice, b"\n".join(lines(9, word="Reply")))
+    again = upload(alice, b"\n".join(lines())).json()
+    assert (again["version"], again["report"]) == (first["version"], first["report"])
+    assert alice.api.get(f"{DATASETS}{first['id']}/").json() == again
+
+
 def test_an_empty_file_and_a_missing_one_are_told_apart(alice: Person, storage: Path) -> None:
     empty = upload(alice, b"").json()
     missing = alice.api.post(DATASETS, {"name": "x"}, format="multipart").json()
