@@ -65,12 +65,14 @@ def serving_revision(wish: ServingWish, *, before: int | None, seen: Observation
     """Which revision answers.
 
     The one aimed at takes over once as many of its replicas are ready as are wanted, so that nobody notices
-    the change. When there is nothing to take over from, the first ready replica is enough.
+    the change. When there is nothing to take over from, or it does not answer either, the first ready replica
+    is enough.
     """
     if wish.desired is not Wish.RUNNING:
         return None if seen.is_empty else before
     ready = len(_ready(seen, wish.target))
-    needed = 1 if before is None else max(1, wish.replicas)
+    answers = before is not None and _ready(seen, before)
+    needed = max(1, wish.replicas) if answers else 1
     return wish.target if ready >= needed else before
 
 

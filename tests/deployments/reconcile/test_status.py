@@ -138,6 +138,12 @@ def test_a_new_revision_takes_over_only_with_all_of_its_replicas():
     assert serving_revision(ServingWish(desired=Wish.RUNNING, replicas=2, target=2), before=1, seen=seen) == 1
 
 
+def test_one_replica_of_a_new_revision_is_enough_to_take_over_from_one_that_is_down():
+    wish = ServingWish(desired=Wish.RUNNING, replicas=2, target=2)
+    seen = Observation(pods=(replace(STARTED, revision=1), second(READY), replace(second(STARTED), uid="3")))
+    assert serving_revision(wish, before=1, seen=seen) == 2
+
+
 def test_a_foreign_finalizer_is_named():
     message = derive(objects=(OBJECT,), desired=Wish.DELETED).conditions[0].message
     assert message == "Still on the cluster: 1 object; held by example.com/guard."
