@@ -164,9 +164,18 @@ class Cluster(Protocol):
         ...
 
     def logs(
-        self, resource: str, *, pod: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        resource: str,
+        *,
+        pod: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: bool = False,
     ) -> list[LogLine]:
-        """Lines of the main container of a pod (uid), or of the resource's newest pod, after line `after`."""
+        """Lines of the main container of a pod (uid), or of the resource's newest pod, after line `after`.
+
+        Of these the first `limit`, or with `tail` the last; the oldest first in either case.
+        """
         ...
 
     def watch(self, stop: threading.Event) -> Iterator[str]:

@@ -170,6 +170,9 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         parameters=[
             OpenApiParameter("after", int, description="Number of the last line already read."),
             OpenApiParameter("replica", str, description="Uid of a replica; the newest one if left out."),
+            OpenApiParameter(
+                "tail", int, description=f"The last so many lines, at most {LONGEST_LOG}, not the first."
+            ),
         ],
         responses=LogSerializer,
     )
@@ -180,12 +183,19 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         after = request.query_params.get("after", "0")
         if not after.isdecimal() or len(after) > LONGEST_NUMBER:
             raise invalid([{"field": "after", "message": f"{after[:40]!r} is not a line number."}])
+        tail = request.query_params.get("tail")
+        if tail is not None and not (
+            tail.isdecimal() and len(tail) <= LONGEST_NUMBER and 1 <= int(tail) <= LONGEST_LOG
+        ):
+            message = f"{tail[:40]!r} is not a number of lines from 1 to {LONGEST_LOG}."
+            raise invalid([{"field": "tail", "message": message}])
         try:
             lines = open_cluster(deployment.cluster).logs(
                 deployment.public_id,
                 pod=request.query_params.get("replica"),
                 after=int(after),
-                limit=LONGEST_LOG,
+                limit=int(tail) if tail else LONGEST_LOG,
+                tail=tail is not None,
             )
         except ClusterError as error:
             raise Problem(

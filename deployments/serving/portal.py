@@ -169,7 +169,7 @@ def live_deployments(page: PortalPage) -> Any:
 
 def _newest_lines(deployment: Deployment) -> list[str]:
     try:
-        lines = open_cluster(deployment.cluster).logs(deployment.public_id, limit=10_000)
+        lines = open_cluster(deployment.cluster).logs(deployment.public_id, limit=NEWEST_LINES, tail=True)
     except ClusterError:
         return []
-    return [line.text for line in lines[-NEWEST_LINES:]]
+    return [line.text for line in lines]

@@ -89,7 +89,13 @@ class LocalCluster:
             objects.delete(self.store, ref)
 
     def logs(
-        self, resource: str, *, pod: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        resource: str,
+        *,
+        pod: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: bool = False,
     ) -> list[LogLine]:
         """Also after the pod and its objects are gone: see `logfiles` for how many are kept."""
         with _translated(self.store.root):
@@ -97,7 +103,8 @@ class LocalCluster:
             if path is None:
                 return []
             running = any(found.running and self.store.log(found) == path for found in self.store.read_pods())
-            return self._logs.read(path, after=after, limit=limit, complete=not running)
+            read = self._logs.read_tail if tail else self._logs.read
+            return read(path, after=after, limit=limit, complete=not running)
 
     def watch(self, stop: threading.Event) -> Iterator[str]:
         """Sees what happens from the moment of the call on."""

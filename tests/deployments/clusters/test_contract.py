@@ -285,6 +285,9 @@ def test_it_numbers_the_lines_of_a_log(cluster, new_id):
     ]
     assert [(line.number, line.text) for line in cluster.logs(resource, after=3)] == [(4, "d")]
     assert cluster.logs(resource, after=4) == []
+    for after, limit, expected in [(0, 2, "cd"), (0, 3, "bcd"), (3, 2, "d"), (0, 9, "abcd"), (4, 2, "")]:
+        assert texts(cluster.logs(resource, after=after, limit=limit, tail=True)) == list(expected)
+    assert cluster.logs(resource, limit=1, tail=True)[0].number == 4
     [pod] = pods(cluster, resource)
     assert texts(cluster.logs(resource, pod=pod.uid)) == ["a", "b", "c", "d"]
     assert cluster.logs(resource, pod="another") == []

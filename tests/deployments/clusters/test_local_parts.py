@@ -182,6 +182,18 @@ def test_following_a_log_does_not_miss_or_repeat(tmp_path):
     assert reader.read(path, after=0, limit=1, complete=False) == seen[:1]
 
 
+def test_the_tail_of_a_growing_log_is_the_same_as_that_of_a_whole_one(tmp_path):
+    path, reader = tmp_path / "log", LogReader()
+    for number in range(50):
+        with open(path, "a") as file:
+            file.write(f"line {number}\n")
+        limit = number % 7 + 1
+        everything = LogReader().read(path, after=0, limit=100, complete=False)
+        for after in (0, number - 3, number + 5):
+            wanted = [line for line in everything if line.number > after][-limit:]
+            assert reader.read_tail(path, after=after, limit=limit, complete=False) == wanted
+
+
 def test_odd_bytes_and_endless_lines_do_no_harm(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"\xff\xfe\r\n" + b"x" * 100_000 + b"\n")

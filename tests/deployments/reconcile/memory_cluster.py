@@ -129,14 +129,21 @@ class MemoryCluster:
         self.after_write()
 
     def logs(
-        self, resource: str, *, pod: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        resource: str,
+        *,
+        pod: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        tail: bool = False,
     ) -> list[LogLine]:
         self._called("logs")
         self.reads += 1
         mine = [item for item in self._pods.values() if item.facts.resource == resource]
         chosen = self._pods.get(pod) if pod else (mine[-1] if mine else None)
-        lines = chosen.log[after : after + limit] if chosen else []
-        return [LogLine(number=after + index, text=text) for index, text in enumerate(lines, start=1)]
+        log = chosen.log if chosen else []
+        lines = [LogLine(number=number, text=text) for number, text in enumerate(log, start=1)][after:]
+        return lines[max(0, len(lines) - limit) :] if tail else lines[:limit]
 
     def watch(self, stop: threading.Event) -> Iterator[str]:
         self.before_call("watch")

@@ -272,6 +272,14 @@ def test_logs_after_no_line_number_are_refused(alice: Person, market: Market, af
     assert [error["field"] for error in response.json()["errors"]] == ["after"]
 
 
+@pytest.mark.parametrize("tail", ["", "0", "-1", "x", "1001", "9" * 5000])
+def test_a_tail_of_no_or_too_many_lines_is_refused(alice: Person, market: Market, tail: str) -> None:
+    document = create(alice)
+    response = alice.api.get(f"{DEPLOYMENTS}{document['id']}/logs/?tail={tail}")
+    assert response.status_code == 400
+    assert [error["field"] for error in response.json()["errors"]] == ["tail"]
+
+
 def test_a_viewer_sees_and_does_not_change(alice: Person, bob: Person, market: Market) -> None:
     document = create(alice)
     path = f"{DEPLOYMENTS}{document['id']}/"

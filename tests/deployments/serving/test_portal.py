@@ -1,5 +1,9 @@
+from pathlib import Path
+from typing import Any
+
 from django.utils import timezone
 
+from deployments.clusters.local.store import Store
 from deployments.serving.models import Deployment
 from tests.market import Market
 from tests.people import Person
@@ -97,3 +101,39 @@ def test_another_organizations_plan_cannot_be_used(alice: Person, charlie: Perso
     response = alice.browser.post(f"/models/{market.model.public_id}/", {"plan": plan["id"], "name": "bot"})
     assert response.status_code == 404
     assert not Deployment.objects.filter(created_at__lte=timezone.now()).exists()
+
+
+def test_the_page_of_a_deployment_shows_the_newest_lines_of_its_log(
+    alice: Person, market: Market, tmp_path: Path
+) -> None:
+    market.cluster.configuration = {"root": str(tmp_path)}
+    market.cluster.save()
+    document = make_deployment(alice)
+    write_log(tmp_path, document["id"], lines=10_500)
+    page = alice.browser.get(f"/deployments/{document['id']}/")
+    assert page.context["log"] == [f"line {number}" for number in range(10_401, 10_501)]
+
+
+def test_logs_can_be_read_from_their_end(alice: Person, market: Market, tmp_path: Path) -> None:
+    market.cluster.configuration = {"root": str(tmp_path)}
+    market.cluster.save()
+    document = make_deployment(alice)
+    write_log(tmp_path, document["id"], lines=1_500)
+    answer = alice.api.get(f"/api/v1/deployments/{document['id']}/logs/?tail=2").json()
+    assert answer == {
+        "items": [{"number": number, "text": f"line {number}"} for number in (1_499, 1_500)],
+        "next_after": 1_500,
+    }
+
+
+def make_deployment(person: Person) -> dict[str, Any]:
+    ask = {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
+    document: dict[str, Any] = person.api.post("/api/v1/deployments/", ask).json()
+    return document
+
+
+def write_log(root: Path, resource: str, *, lines: int) -> None:
+    folder = Store(root).logs(resource)
+    folder.mkdir(parents=True)
+    text = "".join(f"line {number}\n" for number in range(1, lines + 1))
+    (folder / "00000000000000001-pod.log").write_text(text)
