@@ -52,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return TogetherScheduling(config, log)
 
 
-class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library has no types
+class TogetherScheduling(LoadScopeScheduling):
     """Whatever shares something slow to start runs in one worker; any other test runs in either.
 
     xdist's own `loadgroup` marks tests through a private attribute that pytest 9.2 no longer reads.
