@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from deployments.clusters.local.containers import MARKER
+from deployments.clusters.local.store import read_json
 
 SHIM = Path(__file__).with_name("shim.py")
 
@@ -96,7 +97,7 @@ class Attempt:
     @classmethod
     def adopt(cls, folder: Path, number: int) -> Attempt | None:
         """Watches a shim that an earlier node process started; None if it is gone or has not begun yet."""
-        start = _read(folder / f"{number}.start")
+        start = read_json(folder / f"{number}.start")
         if start is None:
             return None
         try:
@@ -168,12 +169,12 @@ def is_locked(path: Path) -> bool:
 
 
 def started_at(folder: Path, number: int) -> datetime | None:
-    record = _read(folder / f"{number}.start")
+    record = read_json(folder / f"{number}.start")
     return _time(record["started_at"]) if record else None
 
 
 def read_exit(folder: Path, number: int) -> Exit | None:
-    record = _read(folder / f"{number}.exit")
+    record = read_json(folder / f"{number}.exit")
     if record is None:
         return None
     return Exit(code=record["exit_code"], at=_time(record["finished_at"]), stopped=record["stopped"])
@@ -199,14 +200,6 @@ def kill_escaped(uid: str, number: int) -> None:
                 found = True
         if not found:
             return
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    return record
 
 
 def _time(seconds: float) -> datetime:

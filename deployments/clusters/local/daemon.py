@@ -271,13 +271,18 @@ def _make_pod(owner: Record, *, now: datetime) -> Pod:
 
 
 def _remove_leftovers(store: Store) -> None:
-    """Removes what a killed process left half-done: temporary files, folders of pods that are gone."""
+    """Removes what a killed process left half-done: temporary files, pods whose record was lost, folders of
+    pods that are gone.
+    """
     for path in store.pods.folder.glob(".*"):
         path.unlink(missing_ok=True)
     with store.changing_objects():  # no other process is between writing and renaming
         for path in store.objects.folder.glob(".*"):
             path.unlink(missing_ok=True)
-    known = {path.stem for path in store.pods.folder.glob("*.json")}
+    known = {pod.uid for pod in store.read_pods()}
+    for path in store.pods.folder.glob("*.json"):
+        if path.stem not in known:
+            path.unlink()
     for kind in ("attempts", "volumes"):
         for folder in (store.root / kind).iterdir():
             if folder.name not in known:

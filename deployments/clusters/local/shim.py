@@ -44,6 +44,8 @@ def main(lock: int, path: str) -> None:
 def write_record(path: str, value: dict[str, object]) -> None:
     with open(path + ".new", "w") as file:
         json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())  # or a power loss may leave the new name without its content
     os.rename(path + ".new", path)
 
 

@@ -9,13 +9,16 @@
     node.json                                what the node offers
     node.lock                                held by the running node
 
-A record is replaced by renaming a whole new file over it, so that a reader never sees half of one.
+A record is replaced by renaming a whole new file over it, on disk before it is renamed, so that neither a
+reader nor a power loss leaves half of one. Should a file system still lose one, the record counts as not
+there, with a warning: who wanted an object applies it again, and the owner of a pod makes another.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import time
@@ -26,6 +29,8 @@ from typing import Any
 
 from deployments.clusters.local.pods import Pod
 from deployments.clusters.port import ObjectRef
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 RACY_NANOSECONDS = 50_000_000
@@ -39,6 +44,7 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._seen: dict[str, tuple[tuple[int, int, int], Record]] = {}
+        self._unreadable: dict[str, tuple[int, int, int]] = {}  # warned of already
 
     def read_all(self) -> list[Record]:
         """Every record, in the order of the file names; one pass over the folder."""
@@ -67,8 +73,13 @@ class Records:
             known = self._seen.get(name)
             if known is not None and known[0] == stamp:
                 return stamp, known[1], True
-            record = json.loads((self.folder / name).read_bytes())
+            if self._unreadable.get(name) == stamp:
+                return None
+            record = read_json(self.folder / name)
         except FileNotFoundError:  # removed since the folder was listed
+            return None
+        if record is None:
+            self._unreadable[name] = stamp
             return None
         return stamp, record, time.time_ns() - stat.st_mtime_ns > RACY_NANOSECONDS
 
@@ -98,11 +109,7 @@ class Store:
             yield
 
     def read_object(self, ref: ObjectRef) -> Record | None:
-        try:
-            record: Record = json.loads(self._object_path(ref).read_bytes())
-        except FileNotFoundError:
-            return None
-        return record
+        return read_json(self._object_path(ref))
 
     def write_object(self, record: Mapping[str, Any]) -> None:
         write_json(self._object_path(ObjectRef.of(record)), record)
@@ -148,11 +155,7 @@ class Store:
         return self.root / "node.lock"
 
     def read_node(self) -> Record | None:
-        try:
-            record: Record = json.loads((self.root / "node.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        return record
+        return read_json(self.root / "node.json")
 
     def write_node(self, record: Mapping[str, Any]) -> None:
         if self.read_node() != record:
@@ -177,10 +180,27 @@ class Store:
                 bell.unlink(missing_ok=True)
 
 
+def read_json(path: Path) -> Record | None:
+    """The record in the file; None when there is no such file, or, with a warning, none in it."""
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        logger.warning("%s is skipped: it cannot be read (%s)", path, error)
+        return None
+    if not isinstance(record, dict):
+        logger.warning("%s is skipped: it holds no record", path)
+        return None
+    return record
+
+
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Replaces the file by the record, whole or not at all."""
     new = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w") as file:
         json.dump(record, file, separators=(",", ":"), sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())  # or the new name may reach the disk before the content
     os.rename(new, path)

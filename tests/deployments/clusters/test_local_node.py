@@ -324,6 +324,20 @@ def test_an_object_that_makes_no_sense_does_not_stop_the_others(node):
     assert "dep-bad cannot be handled" in node.log()
 
 
+def test_it_starts_after_a_power_loss_took_records(node):
+    start_serving(node)
+    [before] = pods(node.cluster, RESOURCE)
+    node.stop()
+    folder = node.cluster.store.root
+    for path in (folder / "pods" / f"{before.uid}.json", folder / "objects" / "Secret@nowhere@lost.json"):
+        path.write_bytes(b"")
+    node.start()
+    wait_for_pods(node.cluster, RESOURCE, all_ready())
+    [after] = pods(node.cluster, RESOURCE)
+    assert after.uid != before.uid
+    assert "Secret@nowhere@lost.json is skipped" in node.log()
+
+
 def test_a_waiting_pod_starts_when_room_is_made(node):
     big = server() | {"resources": {"requests": {"cpu": "40", "memory": "1Gi"}}}
     node.cluster.apply(deployment("dep_first", big))

@@ -144,6 +144,44 @@ def test_half_a_record_is_never_seen(tmp_path):
     assert Records(tmp_path).read_all() == []
 
 
+@pytest.mark.parametrize("lost", [b"", b'{"n": ', b"\0" * 64, b"\xff", b"[]"])
+def test_a_record_that_a_power_loss_took_is_skipped_with_one_warning(tmp_path, caplog, lost):
+    records = Records(tmp_path)
+    (tmp_path / "a.json").write_bytes(lost)
+    write_json(tmp_path / "b.json", {"n": 1})
+    assert [records.read_all() for _ in range(3)] == [[{"n": 1}]] * 3
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        f"{tmp_path / 'a.json'} is skipped"
+    ]
+    write_json(tmp_path / "a.json", {"n": 2})
+    assert records.read_all() == [{"n": 2}, {"n": 1}]
+
+
+def test_a_record_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def remember(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", remember)
+    write_json(tmp_path / "a.json", {"n": 1})
+    written = (tmp_path / "a.json").stat()
+    assert synced == [(written.st_ino, written.st_size)]
+
+
+def test_an_object_whose_record_was_lost_can_be_applied_again(tmp_path):
+    cluster = LocalCluster(name="local", root=tmp_path / "cluster")
+    metadata = {"name": "n", "labels": {"app.kubernetes.io/managed-by": "marketplace"}}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    cluster.apply(namespace)
+    [path] = cluster.store.objects.folder.iterdir()
+    path.write_bytes(b"")
+    assert cluster.observe().objects == ()
+    cluster.apply(namespace)
+    assert [item.ref.name for item in cluster.observe().objects] == ["n"]
+
+
 def test_only_the_owner_reads_what_the_cluster_knows(tmp_path):
     cluster = LocalCluster(name="local", root=tmp_path / "cluster")
     metadata = {"name": "n", "labels": {"app.kubernetes.io/managed-by": "marketplace"}}
