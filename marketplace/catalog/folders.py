@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from marketplace.catalog.manifests import Manifest, ManifestFile, hash_file
+from marketplace.catalog.manifests import CHUNK_BYTES, Manifest, ManifestFile, hash_file
 from marketplace.catalog.safety import (
     Refusal,
     UnsafeModel,
@@ -57,12 +57,17 @@ def read_folder(folder: Path) -> Manifest:
     )
 
 
-def copy_file(*, source: Path, target: Path) -> None:
-    """Copies one file; `target` is either whole or absent, whenever the process dies."""
+def copy_file(*, source: Path, target: Path, on_chunk: Callable[[], object] = lambda: None) -> None:
+    """Copies one file; `target` is either whole or absent, whenever the process dies.
+
+    `on_chunk` is called as the work goes on, and may raise to end it.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     with source.open("rb") as reader, part.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, 4 * 2**20)
+        while chunk := reader.read(CHUNK_BYTES):
+            writer.write(chunk)
+            on_chunk()
         writer.flush()
         os.fsync(writer.fileno())
     part.replace(target)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,20 +62,23 @@ class Manifest:
         return cls.of(ManifestFile(**row) for row in rows)
 
 
-def hash_file(path: Path) -> str:
-    """sha256 of a file, lower-case hex."""
+def hash_file(path: Path, *, on_chunk: Callable[[], object] = lambda: None) -> str:
+    """sha256 of a file, lower-case hex. `on_chunk` is called as the work goes on, and may raise to end it."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
+            on_chunk()
     return digest.hexdigest()
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Hashes every file below a folder."""
+def read_manifest(folder: Path, *, on_chunk: Callable[[], object] = lambda: None) -> Manifest:
+    """Hashes every file below a folder. `on_chunk` as for `hash_file`."""
     return Manifest.of(
         ManifestFile(
-            path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=hash_file(path)
+            path=path.relative_to(folder).as_posix(),
+            bytes=path.stat().st_size,
+            sha256=hash_file(path, on_chunk=on_chunk),
         )
         for path in folder.rglob("*")
         if path.is_file()

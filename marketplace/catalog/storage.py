@@ -53,7 +53,8 @@ def store(gathered: Path, manifest: Manifest) -> str:
     if not holds(manifest):
         target = full_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
+        # Looked at again: another import of the same files may have come to its end meanwhile.
+        if target.exists() and not holds(manifest):
             _move_aside(target)
         _make_read_only(gathered)
         try:
