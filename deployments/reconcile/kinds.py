@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
@@ -48,8 +48,13 @@ class Kind(Protocol):
         """The rows with what belongs to them, in a constant number of queries."""
         ...
 
-    def gather(self, loaded: Loaded, seen: Observation, *, cluster: Cluster) -> Any:
-        """What else has to be fetched over the network or from storage before deciding; None = nothing."""
+    def gather(
+        self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]
+    ) -> Any:
+        """What else has to be fetched over the network or from storage before deciding; None = nothing.
+
+        What takes long calls `renew` on the way: it keeps the lease, or raises LeaseLost.
+        """
         ...
 
     def decide(

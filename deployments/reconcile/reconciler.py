@@ -168,7 +168,7 @@ class _Look:
         seen = self._cluster.observe(row.public_id).of(row.public_id)
         (loaded,) = self._kind.load([row], replicas=_recorded(row.public_id, seen))
         self._loaded = loaded
-        gathered = self._kind.gather(loaded, seen, cluster=self._cluster)
+        gathered = self._kind.gather(loaded, seen, cluster=self._cluster, renew=self._lease.renew)
         decision = self._kind.decide(loaded, seen, now=self._now(), gathered=gathered)
         self._seen = seen
         if decision.has_news:

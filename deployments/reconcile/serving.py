@@ -6,7 +6,7 @@ taken over is recorded before the old one is removed. Dying at any moment betwee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -79,7 +79,9 @@ class Serving:
             for row in rows
         ]
 
-    def gather(self, loaded: Loaded, seen: Observation, *, cluster: Cluster) -> None:
+    def gather(
+        self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]
+    ) -> None:
         """Nothing: the observation tells all."""
 
     def decide(

@@ -5,7 +5,7 @@ A job that has ended stays ended: its state is final, and nothing is wanted of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -72,7 +72,9 @@ class Tuning:
         """The rows alone: a job has no revisions."""
         return [Loaded(row=row, replicas=replicas.get(row.public_id, {})) for row in rows]
 
-    def gather(self, loaded: Loaded, seen: Observation, *, cluster: Cluster) -> Gathered:
+    def gather(
+        self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]
+    ) -> Gathered:
         """Reads the logs on and, once a run has succeeded and told all, publishes its result."""
         row: FineTuningJob = loaded.row
         reading = read_logs(
@@ -81,7 +83,7 @@ class Tuning:
         if not (reading.is_complete and run_succeeded(seen) and _is_wanted(row)):
             return Gathered(reading=reading)
         try:
-            return Gathered(reading=reading, result=publish_result(job=row))
+            return Gathered(reading=reading, result=publish_result(job=row, renew=renew))
         except ResultError as error:
             return Gathered(reading=reading, refusal=str(error))
 

@@ -9,6 +9,9 @@ published.
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +46,42 @@ class ResultError(Exception):
     """The output of a run cannot be published; running it again is no help. The message says why."""
 
 
-def publish_result(*, job: FineTuningJob) -> ModelVersion:
+def publish_result(*, job: FineTuningJob, renew: Callable[[], object] = lambda: None) -> ModelVersion:
     """The private version made of the job's output. Safe to repeat: the same output is the same version.
+
+    Copying and hashing a large adapter takes minutes. `renew` is called every few megabytes, and raises when
+    another attempt has taken over; two attempts at once disturb neither each other nor what is published.
 
     Raises ResultError when the output is incomplete, or holds anything but safetensors and JSON.
     """
     folder = full_path(output_path(job.public_id))
     _check_output(folder)
-    gathered = incoming_folder(f"result-{job.public_id}")
-    remove_folder(gathered)
+    gathered = _place_of_attempt(job)
     try:
         for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            copy_file(source=folder / name, target=gathered / name)
+            copy_file(source=folder / name, target=gathered / name, on_chunk=renew)
         _raise_first(refusal for name in _names(gathered) for refusal in check_content(gathered, name))
         _check_adapter_config(gathered / ADAPTER_CONFIG)
-        manifest = read_manifest(gathered)
+        manifest = read_manifest(gathered, on_chunk=renew)
         facts = _facts(gathered / ADAPTER_WEIGHTS)
         if not holds(manifest):
             store(gathered, manifest)
+    except OSError:
+        renew()  # whoever has taken over has removed our folder
+        raise
     finally:
         remove_folder(gathered)
     return _publish(job, manifest=manifest, facts=facts)
+
+
+def _place_of_attempt(job: FineTuningJob) -> Path:
+    """A folder of this attempt's own. Those of earlier attempts, which died or are late, are removed."""
+    name = f"result-{job.public_id}"
+    place = incoming_folder(f"{name}-{uuid.uuid4().hex}")
+    for other in place.parent.glob(f"{name}-*"):
+        with suppress(OSError):  # a late one still writes into it, and removes it when it notices
+            remove_folder(other)
+    return place
 
 
 def _check_output(folder: Path) -> None:

@@ -11,12 +11,15 @@ from django.db import connection
 from django.utils import timezone
 
 from deployments.clusters.errors import ClusterRejected, ClusterUnreachable
+from deployments.reconcile import leases
 from deployments.reconcile import sweep as sweeping
 from deployments.reconcile.leases import take_lease
 from deployments.reconcile.manifests import serving_manifests
 from deployments.reconcile.reconciler import Outcome, reconcile
 from deployments.serving.models import Deployment, Replica, Revision
+from deployments.tuning.models import FineTuningJob
 from marketplace.billing.verify import verify_ledger
+from marketplace.catalog.models import ModelVersion
 from marketplace.hardware.models import Cluster
 from tests.deployments.reconcile.memory_cluster import MemoryCluster, failing
 from tests.deployments.reconcile.workloads import World, serving_spec
@@ -139,6 +142,24 @@ def test_whoever_has_lost_the_lease_writes_nothing_more(world: World) -> None:
     # The row itself has a new version: the lease was taken.
     assert row_versions()[1:] == before[1:]
     assert bot.failures == 0
+
+
+def test_whoever_loses_the_lease_while_copying_a_result_publishes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.create_job()
+    world.reconcile(job)
+    world.cluster.start(job.public_id)
+    world.cluster.finish(job.public_id)
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.0)  # so that every chunk is one too many
+
+    def lose_the_lease(call: str) -> None:
+        if call == "logs":
+            FineTuningJob.objects.update(lease_token="somebody-else")
+
+    world.cluster.before_call = lose_the_lease
+    assert world.reconcile(job) is Outcome.BUSY
+    assert not ModelVersion.objects.filter(is_adapter=True).exists()
 
 
 def test_a_lost_doorbell_is_found_by_the_sweep(world: World) -> None:

@@ -8,7 +8,7 @@ from pytest_django import Settings
 from deployments.tuning.models import FineTuningJob
 from deployments.tuning.results import ADAPTER_CONFIG, ADAPTER_WEIGHTS, RESULT, ResultError, publish_result
 from marketplace.catalog.models import License, Model, ModelVersion
-from marketplace.catalog.storage import full_path
+from marketplace.catalog.storage import INCOMING, full_path
 from tests.deployments.tuning.jobs import (
     CONFIG,
     add_tuning_recipe,
@@ -73,6 +73,38 @@ def test_publishing_again_changes_nothing(job: FineTuningJob, storage: Path) -> 
     first = publish_result(job=job)
     assert publish_result(job=job) == first
     assert (ModelVersion.objects.filter(is_adapter=True).count(), first.recipes.count()) == (1, 1)
+
+
+class TakenOver(Exception):
+    """As a lease that is lost."""
+
+
+def test_an_attempt_that_is_overtaken_ends_and_leaves_what_the_other_has_published(
+    job: FineTuningJob, storage: Path
+) -> None:
+    write_output(storage, job)
+    published: list[ModelVersion] = []
+
+    def be_overtaken() -> None:
+        if published:
+            raise TakenOver
+        published.append(publish_result(job=job))
+
+    with pytest.raises(TakenOver):
+        publish_result(job=job, renew=be_overtaken)
+    (version,) = published
+    assert list(ModelVersion.objects.filter(is_adapter=True)) == [version]
+    assert (full_path(version.storage_path) / ADAPTER_WEIGHTS).read_bytes() == safetensors_file()
+    assert list((storage / INCOMING).iterdir()) == []
+
+
+def test_what_a_dead_attempt_has_left_is_removed(job: FineTuningJob, storage: Path) -> None:
+    write_output(storage, job)
+    left = storage / INCOMING / f"result-{job.public_id}-0123"
+    left.mkdir(parents=True)
+    (left / f"{ADAPTER_WEIGHTS}.part").write_bytes(b"half")
+    publish_result(job=job)
+    assert list((storage / INCOMING).iterdir()) == []
 
 
 def test_a_second_job_of_the_same_name_adds_a_version(
