@@ -298,7 +298,8 @@ def dying(self, size):
     if size > 200_000:
         os.kill(os.getpid(), signal.SIGKILL)
 imports._Pass._report = dying
-imports.advance(sys.argv[1])
+outcome = imports.advance(sys.argv[1])
+print(outcome, imports.ModelImport.objects.get(public_id=sys.argv[1]).error)
 """
 
 
@@ -318,7 +319,7 @@ def test_a_killed_worker_costs_at_most_one_piece(hub: Hub, storage: Path, entry:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, row.public_id], env=environment, capture_output=True, timeout=60
     )
-    assert killed.returncode == -9, killed.stderr
+    assert killed.returncode == -9, (killed.stdout, killed.stderr)
     assert advance(row.public_id) is Outcome.SKIPPED  # the dead worker's lease still runs
     part = storage / "models/.incoming" / row.public_id / "model.safetensors.part"
     kept = part.stat().st_size

@@ -109,6 +109,9 @@ async def test_it_says_when_it_broke(minilm_folder: Path) -> None:
     with pytest.raises(EngineFailure, match="has stopped"):
         await model.engine.encode([[101, 102]])
 
+    async with asyncio.timeout(10):  # who owns the engine is told after those who wait for answers
+        while not failures:
+            await asyncio.sleep(0.01)
     assert len(failures) == 1
 
 
