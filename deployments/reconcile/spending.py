@@ -12,17 +12,14 @@ from django.db.models import Q
 
 from deployments.reconcile.kinds import LIVING, RELATED, facts_of, recorded_replicas
 from deployments.reconcile.registry import KINDS
-from deployments.reconcile.usage import unrecorded
 from deployments.serving.models import Replica
 from marketplace.accounts.models import Organization
-from marketplace.billing.ledger import recorded_stretches
 from marketplace.billing.live import Lifetime, LiveUsage
 
 
 def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
-    """The part of each living replica's time, up to `now`, that the ledger does not hold."""
+    """Each living replica's time up to `now`. Billing leaves out what the ledger holds of it."""
     replicas = recorded_replicas(Q(LIVING, organization=organization), uids=[])
-    held = recorded_stretches(uid for facts in replicas.values() for uid in facts)
     for kind in KINDS.values():
         rows = kind.rows().filter(public_id__in=replicas).select_related(*RELATED)
         for loaded in kind.load(rows, replicas=replicas):
@@ -35,7 +32,7 @@ def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
                     flavor=flavor,
                     region=loaded.row.cluster.region,
                     price=price,
-                    stretches=unrecorded(kind.stretches(facts, until=now), recorded=held.get(facts.uid, [])),
+                    stretches=kind.stretches(facts, until=now),
                 )
 
 

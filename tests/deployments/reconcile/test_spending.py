@@ -6,9 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from deployments.clusters.errors import ClusterUnreachable
 from deployments.reconcile.spending import lifetimes, spending
 from deployments.serving.models import Replica
+from marketplace.billing.usage import Selection, make_statement
 from marketplace.billing.verify import verify_ledger
+from tests.deployments.reconcile.memory_cluster import failing
 from tests.deployments.reconcile.workloads import World
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,6 +39,29 @@ def test_a_living_replica_is_spending_and_an_ended_one_is_in_the_ledger(world: W
     assert list(spending(bot.organization, later)) == []
     assert [life.replica_uid for life in lifetimes()] == [replica.uid]
     assert verify_ledger().problems == []
+
+
+def test_a_living_replica_of_which_a_part_is_recorded_is_counted_once(world: World) -> None:
+    bot = world.create_deployment()
+    begin = world.clock.now()
+    world.reconcile(bot)
+    world.cluster.make_ready(bot.public_id)
+    world.reconcile(bot)
+    world.clock.advance(60)
+    world.pause(bot)
+    world.cluster.before_call = failing(call="delete", error=ClusterUnreachable("timeout"))
+    world.reconcile(bot)
+    world.cluster.before_call = lambda call: None
+    world.clock.advance(30)
+    world.resume(bot)
+    world.reconcile(bot)  # what was used so far is recorded, and the replica goes on
+    now = world.clock.advance(60)
+    (usage,) = spending(bot.organization, now)
+    assert [(it.start, it.end) for it in usage.stretches] == [(begin, now)]
+    statement = make_statement(Selection(organization=bot.organization), now=now)
+    (opened,) = statement.open
+    assert (opened.stretch.start - begin, opened.stretch.end) == (timedelta(seconds=90), now)
+    assert sum((line.duration for line in statement.lines), timedelta()) == timedelta(seconds=150)
 
 
 def test_a_replica_that_was_never_recorded_is_found(world: World) -> None:
