@@ -205,14 +205,20 @@ def _stream(repository: str, file: HubFile, *, revision: str, target: Any, start
         yield from response.iter_bytes()
 
 
-def verify(repository: str, file: HubFile, part: Path) -> str:
-    """The sha256 of a complete file. When it is not the one listed, removes it and raises HubUnavailable."""
+def verify(
+    repository: str, file: HubFile, part: Path, *, on_chunk: Callable[[], object] = lambda: None
+) -> str:
+    """The sha256 of a complete file; calls `on_chunk` after every chunk.
+
+    When it is not the one listed, removes the file and raises HubUnavailable.
+    """
     sha256 = hashlib.sha256()
     git = hashlib.sha1(b"blob %d\0" % file.bytes, usedforsecurity=False)
     with part.open("rb") as opened:
         while chunk := opened.read(CHUNK_BYTES):
             sha256.update(chunk)
             git.update(chunk)
+            on_chunk()
     found, listed = sha256.hexdigest(), file.sha256
     if not listed:
         # git's ids of small files: 40 digits of sha1, unless the repository is one of sha256.

@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 PASS_SECONDS = 20.0
 """How long a pass works before it gives its place to other tasks."""
 LEASE = timedelta(seconds=90)
-"""Longer than a pass and the hashing of one file; after a kill -9 the import goes on when it has run out."""
+"""Renewed all along a pass; after a kill -9 the import goes on when it has run out."""
 REPORT_SECONDS = 2.0
-"""How often a pass writes its progress."""
+"""How often a pass writes its progress and renews its lease."""
 MOST_FAILURES = 12
 """In a row, without a byte in between; then a person has to look."""
 FIRST_WAIT = 5.0
@@ -200,7 +200,8 @@ class _Pass:
         if target.is_file():
             if file.done:
                 return file
-            sha256 = source.verify(file, target)  # a worker died before it wrote that the file is done
+            # A worker died before it wrote that the file is done.
+            sha256 = source.verify(file, target, on_chunk=self._renew)
         else:
             if time.monotonic() >= stop_at:
                 return None
@@ -214,8 +215,7 @@ class _Pass:
             )
             if not complete:
                 return None
-            self._write(lease_until=timezone.now() + LEASE)  # hashing a large file takes a while
-            sha256 = source.verify(file, part)
+            sha256 = source.verify(file, part, on_chunk=self._renew)
             part.replace(target)
         refusals = check_content(self.folder, file.path)
         if refusals:
@@ -283,6 +283,11 @@ class _Pass:
             self.reported_at = time.monotonic()
             # Bytes came, so whatever failed before has passed.
             self._write(bytes_done=bytes_done, attempts=0, lease_until=timezone.now() + LEASE)
+
+    def _renew(self) -> None:
+        if time.monotonic() - self.reported_at >= REPORT_SECONDS:
+            self.reported_at = time.monotonic()
+            self._write(lease_until=timezone.now() + LEASE)
 
     def _give_back(self) -> None:
         now = timezone.now()

@@ -73,8 +73,11 @@ class Source(Protocol):
     ) -> bool:
         """Appends to `part` until the file is complete or `time.monotonic()` is past `stop_at`."""
 
-    def verify(self, file: PlannedFile, part: Path) -> str:
-        """The sha256 of a complete `part`, once it is known to be what the source lists."""
+    def verify(self, file: PlannedFile, part: Path, *, on_chunk: Callable[[], object]) -> str:
+        """The sha256 of a complete `part`, once it is known to be what the source lists.
+
+        Calls `on_chunk` all along: hashing a large file takes minutes.
+        """
 
 
 def open_source(text: str) -> Source:
@@ -126,8 +129,8 @@ class HubSource:
             progress=progress,
         )
 
-    def verify(self, file: PlannedFile, part: Path) -> str:
-        return hub.verify(self.repository, _hub_file(file), part)
+    def verify(self, file: PlannedFile, part: Path, *, on_chunk: Callable[[], object]) -> str:
+        return hub.verify(self.repository, _hub_file(file), part, on_chunk=on_chunk)
 
 
 def _hub_file(file: PlannedFile) -> hub.HubFile:
@@ -164,9 +167,9 @@ class FolderSource:
                     break
             return writer.tell() == file.bytes
 
-    def verify(self, file: PlannedFile, part: Path) -> str:
-        copied = hash_file(part)
-        if copied != hash_file(self.folder / file.path):
+    def verify(self, file: PlannedFile, part: Path, *, on_chunk: Callable[[], object]) -> str:
+        copied = hash_file(part, on_chunk=on_chunk)
+        if copied != hash_file(self.folder / file.path, on_chunk=on_chunk):
             part.unlink()
             raise SourceChanged(f"{file.path} changed while it was copied")
         return copied

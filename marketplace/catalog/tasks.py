@@ -9,9 +9,12 @@ from marketplace.catalog.imports import Outcome, advance, due_imports
 from marketplace.catalog.models import ModelImport
 
 RINGS_AT_ONCE = 100
+LONGEST_PASS = 3600
+"""Seconds. A pass ends with the hashing of a whole file, and files of 100 GB and slow disks exist. A message
+that the broker delivers again meanwhile finds the lease taken."""
 
 
-@shared_task
+@shared_task(time_limit=LONGEST_PASS)
 def advance_import(public_id: str) -> str:
     """One pass over one import; rings itself while there is more to do."""
     outcome = advance(public_id)

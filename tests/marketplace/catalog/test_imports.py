@@ -26,7 +26,7 @@ from marketplace.catalog.imports import (
 )
 from marketplace.catalog.manifests import read_manifest
 from marketplace.catalog.models import ImportState, Model, ModelImport, ModelVersion
-from marketplace.catalog.sources import SourceRefused
+from marketplace.catalog.sources import FolderSource, HubSource, SourceRefused
 from marketplace.catalog.storage import full_path
 from tests.hub.server import Fault, Hub
 from tests.hub.tiny import safetensors_of, tiny_model, write_files
@@ -361,3 +361,32 @@ def test_an_error_of_ours_steps_aside_with_the_import_s_id(
     assert advance(row.public_id) is Outcome.LATER
     row.refresh_from_db()
     assert row.error.startswith(f"Ours to mend ({row.public_id}): JSONDecodeError")
+
+
+@pytest.mark.parametrize("kind", [HubSource, FolderSource])
+def test_hashing_renews_the_lease_however_long_it_takes(
+    hub: Hub,
+    storage: Path,
+    entry: Model,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type,
+):
+    settings.MODEL_FOLDERS = [tmp_path]
+    hub.add("tiny/llama", tiny_model())
+    folder = write_files(tmp_path / "llama", tiny_model())
+    row = start_import(model=entry, source=f"folder:{folder}" if kind is FolderSource else "")
+    monkeypatch.setattr(imports, "REPORT_SECONDS", 0.0)
+    verify, renewed = kind.verify, []
+
+    def verify_for_long(self, *values, **named):
+        ModelImport.objects.update(lease_until=timezone.now() - timedelta(hours=1))
+        digest = verify(self, *values, **named)
+        row.refresh_from_db()
+        renewed.append(row.lease_until > timezone.now())
+        return digest
+
+    monkeypatch.setattr(kind, "verify", verify_for_long)
+    run_to_end(row)
+    assert set(renewed) == {True}

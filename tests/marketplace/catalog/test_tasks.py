@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from marketplace.catalog.imports import advance, start_import
 from marketplace.catalog.models import Model, ModelImport
@@ -58,3 +59,7 @@ def test_the_sweep_rings_for_what_is_due_and_for_nothing_else(entry: Model, rung
 def test_the_sweep_is_scheduled():
     scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
     assert resume_imports.name in scheduled
+
+
+def test_a_pass_over_a_huge_file_outlives_the_time_of_other_tasks(settings: Settings):
+    assert advance_import.time_limit > settings.CELERY_TASK_TIME_LIMIT
