@@ -29,7 +29,7 @@ from runtimes.tune.files import write_file
 from runtimes.tune.reporting import RESULT_FILE, Reporter, rounded, tell_finished
 from runtimes.tune.rows import RowLoss, is_isolated
 from runtimes.tune.schedule import Step, hold_out, learning_rate_at, plan_steps
-from runtimes.tune.training import Interrupted, Trainer
+from runtimes.tune.training import Diverged, Interrupted, Trainer
 from runtimes.weights import read_config, read_weights, refuse_code
 
 logger = logging.getLogger("runtimes.tune")
@@ -94,6 +94,8 @@ def run(
     except Interrupted:
         course.stop()
         return False
+    except Diverged as error:
+        raise course.explain(error) from error
     return True
 
 
@@ -191,6 +193,7 @@ class _Course:
 
     def finish(self, model: Any, should_stop: ShouldStop) -> None:
         """Measures the tuned model, and writes the adapter and then the result."""
+        self._trainer.check()
         after = None
         if self._validation_rows:
             after = self._evaluate(should_stop)
@@ -219,6 +222,17 @@ class _Course:
         if self._saved_step != self._counters.step:
             self._save()
         self._reporter.tell(TrainingEventType.STOPPED, step=self._counters.step)
+
+    def explain(self, error: Diverged) -> BadInput | SetupError:
+        """Whose fault it is: a new adapter changes nothing, so before the first step it is the base's."""
+        if self._counters.step == 0:
+            return SetupError(
+                f"the base model does not work before the first step: {error}; its weights are damaged, or "
+                "RUNTIME_DTYPE cannot hold them"
+            )
+        return BadInput(
+            f"the training diverged after step {self._counters.step}: {error}; choose a smaller learning_rate"
+        )
 
     def _evaluate(self, should_stop: ShouldStop) -> float:
         loss = self._trainer.evaluate(self._validation_rows, should_stop=should_stop)

@@ -10,7 +10,6 @@ import torch
 
 from runtimes.tune.adapter import adapter_weights, load_adapter_weights, trainable
 from runtimes.tune.encoding import Example
-from runtimes.tune.failures import BadInput
 from runtimes.tune.rows import RowLoss, make_row
 from runtimes.tune.schedule import Step
 
@@ -21,6 +20,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 class Interrupted(Exception):
     """Asked to stop between two rows of an evaluation."""
+
+
+class Diverged(Exception):
+    """The loss, or the adapter, is not a number any more: no further step can mend it."""
 
 
 class Trainer:
@@ -38,7 +41,7 @@ class Trainer:
         """Learns from the step's examples. Returns the loss before it, in nats per trained token.
 
         The gradient is that of the mean over all trained tokens of the step, whatever the rows. Raises
-        BadInput when the loss is no number any more.
+        Diverged.
         """
         count = sum(self._examples[index].trained_tokens for row in step.rows for index in row)
         total = 0.0
@@ -49,7 +52,7 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         if not math.isfinite(total):
-            raise BadInput("the loss is not a number any more; choose a smaller learning_rate")
+            raise Diverged(f"the loss of a step is {total}")
         torch.nn.utils.clip_grad_norm_(self._parameters.values(), GRADIENT_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -59,7 +62,7 @@ class Trainer:
     def evaluate(
         self, rows: Iterable[Sequence[Example]], *, should_stop: Callable[[], bool] = lambda: False
     ) -> float:
-        """Mean loss in nats per trained token. Raises Interrupted when `should_stop` says so."""
+        """Mean loss in nats per trained token. Raises Diverged; Interrupted when `should_stop` says so."""
         total, count = 0.0, 0
         with torch.no_grad():
             for examples in rows:
@@ -67,7 +70,15 @@ class Trainer:
                     raise Interrupted
                 total += self._loss(make_row(examples, device=self._device)).item()
                 count += sum(example.trained_tokens for example in examples)
+        if not math.isfinite(total):
+            raise Diverged(f"the validation loss is {total / count}")
         return total / count
+
+    def check(self) -> None:
+        """Raises Diverged when the adapter holds anything but numbers, as the last step may have left it."""
+        for name, parameter in self._parameters.items():
+            if not torch.isfinite(parameter).all():
+                raise Diverged(f"{name} of the adapter is not finite")
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Adapter and optimizer, to go on from later."""

@@ -9,7 +9,7 @@ from runtimes.tune.adapter import attach_adapter, trainable
 from runtimes.tune.encoding import Example
 from runtimes.tune.rows import RowLoss, is_isolated, make_row
 from runtimes.tune.schedule import Step
-from runtimes.tune.training import Trainer
+from runtimes.tune.training import Diverged, Trainer
 
 LENGTHS = (9, 23, 5, 40, 14)
 
@@ -52,6 +52,16 @@ def test_packed_loss_and_gradients_are_those_of_single_examples(model: Any) -> N
     assert packed_loss == pytest.approx(single_loss, rel=1e-5)
     assert single.abs().max() > 0
     assert torch.allclose(packed, single, atol=1e-5 * single.abs().max().item())
+
+
+def test_an_adapter_that_a_last_step_has_broken_is_noticed(model: Any) -> None:
+    forward = type(model.get_base_model()).forward
+    trainer = Trainer(model, loss=RowLoss(model, forward=forward), examples=[], device="cpu")
+    trainer.check()
+    name, parameter = list(trainable(model).items())[-1]
+    torch.nn.init.constant_(parameter, float("inf"))
+    with pytest.raises(Diverged, match=name):
+        trainer.check()
 
 
 def test_logits_that_cannot_be_selected_give_the_same_loss(model: Any) -> None:

@@ -2,15 +2,17 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from runtimes.contract import TuningEnvironment, parse_event
+from runtimes.errors import SetupError
 from runtimes.tune.adapter import WEIGHTS_FILE
 from runtimes.tune.chats import read_chats
 from runtimes.tune.failures import BadInput
@@ -167,8 +169,30 @@ def test_a_learning_rate_that_breaks_the_model_is_the_customers_to_mend(
     make_environment: MakeEnvironment,
 ) -> None:
     environment = make_environment("run", learning_rate=1e30, epochs=50)
-    with pytest.raises(BadInput, match="smaller learning_rate"):
+    with pytest.raises(BadInput, match="loss of a step is nan; choose a smaller learning_rate"):
         train(environment)
+
+
+def test_a_last_step_that_breaks_the_model_is_theirs_too(
+    make_environment: MakeEnvironment,
+) -> None:
+    environment = make_environment("run", learning_rate=1e30, epochs=1, batch_tokens=100_000)
+    with pytest.raises(BadInput, match="after step 1: the validation loss is nan; choose a smaller"):
+        train(environment)
+    assert not (Path(environment.output_dir) / "result.json").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2], ids=["in its first step", "in its first evaluation"])
+def test_a_base_model_that_answers_no_numbers_is_ours_to_mend(
+    make_environment: MakeEnvironment, tiny_folder: Path, tmp_path: Path, share: float
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_folder, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SetupError, match="before the first step: the .*loss.* is nan"):
+        train(make_environment("run", model_dir=str(broken), validation_share=share))
 
 
 def test_prompts_longer_than_max_length_leave_nothing_to_learn(make_environment: MakeEnvironment) -> None:
