@@ -19,6 +19,8 @@ from marketplace.rest.serializers import StrictSerializer
 
 DEFAULT_CONTEXT_LENGTH = 2048
 """Tokens; shorter where the model supports less."""
+LONGEST_CONTEXT = 2**24
+"""Tokens. More than any model has; where the model's own limit is known, that one holds."""
 DEFAULT_CONCURRENCY = 4
 
 NAME_VALIDATOR = RegexValidator(
@@ -91,7 +93,12 @@ class ServingAskSerializer(StrictSerializer):
     region = NamedRowField(queryset=Region.objects.all(), required=False, allow_null=True, default=None)
     replicas = serializers.IntegerField(min_value=1, max_value=100, default=1)
     context_length = serializers.IntegerField(
-        min_value=1, required=False, allow_null=True, default=None, help_text="Tokens of prompt and answer."
+        min_value=1,
+        max_value=LONGEST_CONTEXT,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Tokens of prompt and answer.",
     )
     max_concurrency = serializers.IntegerField(
         min_value=1, max_value=1024, default=DEFAULT_CONCURRENCY, help_text="Requests computed at once."

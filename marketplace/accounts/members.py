@@ -13,7 +13,7 @@ from marketplace.accounts.actors import Actor
 from marketplace.accounts.audit import record
 from marketplace.accounts.models import ApiKey, Membership, Organization, Role, User
 from marketplace.accounts.roles import scopes_of
-from marketplace.rest.problems import Problem, invalid
+from marketplace.rest.problems import Problem, invalid, not_found
 
 
 @transaction.atomic
@@ -60,10 +60,16 @@ def add_member(*, actor: Actor, email: str, role: str) -> Membership:
 
 @transaction.atomic
 def change_role(*, actor: Actor, membership: Membership, role: str) -> Membership:
-    """Gives a member another role, and revokes the API keys they made that the new role does not cover."""
+    """Gives a member another role, and revokes the API keys they made that the new role does not cover.
+
+    Raises a problem, 404, when they were removed meanwhile.
+    """
     _refuse_more_than_own(actor, role)
     _lock(membership.organization)
-    membership.refresh_from_db()
+    try:
+        membership.refresh_from_db()
+    except Membership.DoesNotExist as error:
+        raise not_found() from error
     if membership.role == role:
         return membership
     if membership.role == Role.OWNER:

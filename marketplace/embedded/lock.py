@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+WAIT_SECONDS = 1.0
+"""How long to wait for the lock: readers that ask who holds it have it for an instant."""
+RETRY_SECONDS = 0.01
 
 
 class HomeIsInUse(Exception):
@@ -26,8 +31,9 @@ class HomeLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
-        """Takes the lock, or raises HomeIsInUse at once."""
+        """Takes the lock, or raises HomeIsInUse after WAIT_SECONDS."""
         self.root.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             file = self.path.open("a+")
             try:
@@ -35,7 +41,10 @@ class HomeLock:
             except BlockingIOError:
                 pid = _read_pid(file)
                 file.close()
-                raise HomeIsInUse(pid, self.root) from None
+                if time.monotonic() >= deadline:
+                    raise HomeIsInUse(pid, self.root) from None
+                time.sleep(RETRY_SECONDS)
+                continue
             if _is_still(file, self.path):
                 break
             file.close()  # its last holder removed the file between our open and our lock

@@ -175,3 +175,21 @@ def test_anothers_private_model_does_not_exist(alice: Person, charlie: Person, m
     response = charlie.api.post(PLANS, ASK)
     assert response.status_code == 400
     assert response.json()["errors"][0]["field"] == "model"
+
+
+@pytest.mark.parametrize("length", [2**24 + 1, 10**400])
+def test_no_context_is_endless_although_the_models_own_limit_is_unknown(
+    alice: Person, market: Market, length: int
+) -> None:
+    # A published version's columns do not change: this one is announced, and published without a limit.
+    ModelVersion.objects.create(
+        model=market.model,
+        revision="c" * 40,
+        files=market.version.files,
+        storage_path="models/other",
+        parameters=1_000,
+        published_at=timezone.now(),
+    )
+    answer = alice.api.post("/api/v1/plans/", {"model": "tests/chatter", "context_length": length})
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == ["context_length"]

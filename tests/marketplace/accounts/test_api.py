@@ -112,6 +112,21 @@ def test_the_last_owner_stays(alice: Person, bob: Person) -> None:
     assert list(Membership.objects.filter(organization=bob.organization)) == [bob.membership]
 
 
+def test_a_member_who_was_removed_meanwhile_gets_no_role(
+    alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_role = members.change_role
+
+    def change_after_removal(*, membership: Membership, **values: Any) -> Membership:
+        Membership.objects.filter(pk=membership.pk).delete()
+        return change_role(membership=membership, **values)
+
+    monkeypatch.setattr(members, "change_role", change_after_removal)
+    answer = alice.api.patch(f"/api/v1/members/{bob.membership.public_id}/", {"role": "owner"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+    assert trail(alice) == []
+
+
 def test_the_keys_of_a_member_leave_with_them(alice: Person) -> None:
     dora = add_person("dora", organization=alice.organization, role=Role.DEVELOPER)
     assert dora.api.get("/api/v1/me/").status_code == 200

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import subprocess
@@ -37,6 +38,14 @@ def test_a_second_manager_is_refused_and_told_who_has_the_home(tmp_path, holder)
         f"the product already runs in {tmp_path} (process {holder.pid}): see `manage.py status`"
     )
     assert find_holder(tmp_path) == holder.pid
+
+
+def test_whoever_only_asks_for_the_holder_keeps_nobody_from_starting(tmp_path, monkeypatch):
+    reader = (tmp_path / "lock").open("w+")
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    monkeypatch.setattr("marketplace.embedded.lock.time.sleep", lambda _: reader.close())
+    with HomeLock(tmp_path):
+        assert find_holder(tmp_path) == os.getpid()
 
 
 def test_a_killed_manager_gives_the_lock_back(tmp_path, holder):
