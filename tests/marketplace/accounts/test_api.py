@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from marketplace.accounts import members
 from marketplace.accounts.models import ApiKey, AuditEvent, Membership, Role, User
 from tests.people import PASSWORD, Person, add_person, api_with_secret
 
