@@ -181,7 +181,6 @@ def test_anothers_private_model_does_not_exist(alice: Person, charlie: Person, m
 def test_no_context_is_endless_although_the_models_own_limit_is_unknown(
     alice: Person, market: Market, length: int
 ) -> None:
-    # A published version's columns do not change: this one is announced, and published without a limit.
     ModelVersion.objects.create(
         model=market.model,
         revision="c" * 40,
