@@ -68,6 +68,6 @@ class EventAdmin(ReadOnlyAdmin):
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
-    list_display = ("public_id", "organization", "kind", "accepted", "flavor", "created_by", "created_at")
-    list_filter = ("kind", "accepted", "flavor")
+    list_display = ("public_id", "organization", "accepted", "flavor", "created_by", "created_at")
+    list_filter = ("accepted", "flavor")
     search_fields = ("public_id",)

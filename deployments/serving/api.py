@@ -115,9 +115,7 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         reference = asked.validated_data.get("plan")
         if reference is None:
             return make_plan(actor=self.actor, ask=asked.to_ask())
-        plan = Plan.objects.filter(
-            organization=self.actor.organization, public_id=reference, kind="serving"
-        ).first()
+        plan = Plan.objects.filter(organization=self.actor.organization, public_id=reference).first()
         if plan is None:
             raise invalid([{"field": "plan", "message": f"No plan of yours is called {reference!r}."}])
         return plan

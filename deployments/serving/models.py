@@ -18,7 +18,6 @@ class Plan(models.Model):
 
     public_id = PublicIdField("pln")
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="plans")
-    kind = models.CharField(max_length=16, choices=[("serving", "Serving"), ("tuning", "Fine-tuning")])
     spec = models.JSONField()  # the request as understood, with defaults filled in
     spec_hash = models.CharField(max_length=64)
     accepted = models.BooleanField()  # every check passed

@@ -109,7 +109,6 @@ def make_plan(*, actor: Actor, ask: ServingAsk, besides: Deployment | None = Non
         spec |= {"flavor": chosen.candidate.flavor, "region": chosen.candidate.region}
     return Plan.objects.create(
         organization=actor.organization,
-        kind="serving",
         spec=spec,
         spec_hash=hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
         accepted=accepted,

@@ -5,7 +5,6 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
-from deployments.serving.models import Plan
 from deployments.serving.workload import Workload
 from marketplace.accounts.models import Organization
 from marketplace.catalog.models import ModelVersion
@@ -73,7 +72,6 @@ class FineTuningJob(Workload):
     """Tunes a model version on a dataset. Succeeds by publishing a private version (`result`)."""
 
     public_id = PublicIdField("ftj")
-    plan = models.ForeignKey(Plan, on_delete=models.SET_NULL, null=True, related_name="jobs")
 
     # Wish
     base = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
