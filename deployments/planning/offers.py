@@ -46,7 +46,9 @@ class Candidate:
     start_seconds: float | None
     """How long a start took before, or None when none was measured."""
     provisioning_seconds: float
-    """To get a node when none is free."""
+    """To get a node when none is free; 0 = no more nodes can be had."""
+    pool_capacity: int
+    """Replicas that the pool holds when it is empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +64,11 @@ class Offer:
 
     @property
     def eta_seconds(self) -> float | None:
-        """From the request to the first answer."""
-        if self.candidate.start_seconds is None:
-            return None
-        waiting = 0.0 if self.has_room else self.candidate.provisioning_seconds
-        return self.candidate.start_seconds + waiting
+        """From the request to the first answer; None when nobody can tell."""
+        start, provisioning = self.candidate.start_seconds, self.candidate.provisioning_seconds
+        if start is None or (not self.has_room and not provisioning):
+            return None  # never started here yet, or waiting for others to give their place back
+        return start if self.has_room else start + provisioning
 
     @property
     def has_room(self) -> bool:
@@ -158,6 +160,18 @@ def _quota(candidate: Candidate) -> Check:
 
 def _capacity(ask: Ask, candidate: Candidate) -> Check:
     free = candidate.free
+    if ask.replicas > candidate.pool_capacity:
+        return Check(
+            name="capacity",
+            passed=False,
+            message=f"{ask.replicas} replicas asked; all of {candidate.flavor} in {candidate.region} holds "
+            f"{candidate.pool_capacity} when it is empty.",
+            need=ask.replicas,
+            available=candidate.pool_capacity,
+            unit="replicas",
+            who=Who.CUSTOMER,
+            remedy=f"Ask for at most {candidate.pool_capacity} replicas, or take another flavor or region.",
+        )
     if free is None:
         message = f"The cluster of {candidate.region} does not answer, so free capacity is unknown."
         return Check(

@@ -61,7 +61,8 @@ def namespace(organization: str) -> Manifest:
             "kind": "Namespace",
             "metadata": {
                 "name": object_name(organization),
-                "labels": {MANAGED_BY_LABEL: MANAGED_BY, RESOURCE_LABEL: organization},
+                # Of no resource: it serves all of the organization's.
+                "labels": {MANAGED_BY_LABEL: MANAGED_BY},
             },
         }
     )

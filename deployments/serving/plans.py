@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from decimal import Decimal
 from statistics import median
 from typing import Any
 
@@ -257,6 +258,7 @@ def _candidate(
         currency=place.price.currency if place.price else "",
         start_seconds=start_seconds(place.recipe),
         provisioning_seconds=pool.provisioning_p50_seconds,
+        pool_capacity=pool.capacity,
     )
 
 
@@ -302,7 +304,11 @@ def _weights_check(version: ModelVersion) -> Check:
 
 def quote_json(price: Quote) -> dict[str, str]:
     """A quote as the REST documents show it: decimals as text, so that no digit is lost."""
-    return {key: str(value) for key, value in asdict(price).items()}
+    values = asdict(price)
+    return {
+        key: f"{value.normalize():f}" if isinstance(value, Decimal) else value
+        for key, value in values.items()
+    }
 
 
 def _offer_json(offer: Offer, *, replicas: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from deployments.serving import lifecycle
 from deployments.serving.errors import WishRefused
 from deployments.serving.forms import AskForm, DeployForm
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
-from deployments.serving.plans import make_plan
+from deployments.serving.plans import make_plan, quote_json
 from deployments.serving.serializers import visible_versions
 from marketplace.accounts.models import Scope
 from marketplace.billing.money import quote
@@ -135,7 +135,7 @@ class DeploymentPage(PortalPage):
         return super().get_context_data(**context) | {
             "deployment": deployment,
             "model": deployment.revisions.get(number=deployment.target_revision).version.model,
-            "price": price,
+            "price": quote_json(price),
             "base_url": f"{settings.GATEWAY_URL}/v1",
             "events": Event.objects.filter(resource=deployment.public_id).order_by("-id")[:NEWEST_EVENTS],
             "log": _newest_lines(deployment),

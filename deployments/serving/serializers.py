@@ -14,6 +14,7 @@ from deployments.serving.plans import ServingAsk, ask_of, model_facts, quote_jso
 from marketplace.accounts.models import Organization
 from marketplace.billing.money import quote
 from marketplace.catalog.models import ModelVersion
+from marketplace.catalog.offers import visible_models
 from marketplace.hardware.models import Flavor, Region
 from marketplace.rest.serializers import StrictSerializer
 
@@ -53,6 +54,13 @@ def find_version(reference: str, *, organization: Organization) -> ModelVersion:
         .first()
     )
     if version is None:
+        named = Q(public_id=reference) | Q(publisher=publisher, slug=slug)
+        model = visible_models(organization).filter(named).first()
+        if model is not None:
+            raise serializers.ValidationError(
+                f"No version of {model} has been imported yet. Ask the provider's staff; "
+                "GET /api/v1/models/?runnable=true lists what can be deployed now."
+            )
         raise serializers.ValidationError(
             f"No published model is called {reference!r}. GET /api/v1/models/ lists what there is; write "
             "a model's id (mdl_…), a version's id (mdv_…) or publisher/model."

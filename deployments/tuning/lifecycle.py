@@ -35,6 +35,14 @@ def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
         raise WishRefused(
             f"A model called {taken} already exists. Choose another name.", type="name-taken", field="name"
         )
+    going = FineTuningJob.wished().filter(organization=actor.organization, name=ask.name).first()
+    if going is not None:
+        raise WishRefused(
+            f"A job called {ask.name!r} is {going.state} ({going.public_id}). Wait for it, cancel it, or "
+            "choose another name.",
+            type="name-taken",
+            field="name",
+        )
     public_id = make_public_id("ftj")
     with transaction.atomic():
         job = FineTuningJob.objects.create(

@@ -185,6 +185,7 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = BROKER_URL
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False  # LOGGING below says what is logged, in workers too
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -305,4 +306,10 @@ LOGGING = {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["request_id"]},
     },
     "root": {"handlers": ["stderr"], "level": str(env("LOG_LEVEL", default="INFO"))},
+    # A settled system is silent: a line for each sweep of the day would hide those that matter.
+    "loggers": {
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+    },
 }

@@ -29,6 +29,7 @@ def candidate(flavor: str = "small", **changes: Any) -> Candidate:
         "currency": "EUR",
         "start_seconds": 10.0,
         "provisioning_seconds": 300.0,
+        "pool_capacity": 4,
     }
     return Candidate(**values | changes)
 
@@ -73,6 +74,19 @@ def test_a_full_cluster_does_not_refuse_but_adds_provisioning_to_the_eta() -> No
     assert offer.accepted
     assert not offer.has_room
     assert offer.eta_seconds == 310.0
+
+
+def test_nobody_can_tell_when_a_place_is_given_back() -> None:
+    (offer,) = rank_offers(ASK, [candidate(free=FULL, provisioning_seconds=0.0)])
+    assert offer.accepted
+    assert offer.eta_seconds is None
+
+
+def test_more_than_the_pool_ever_holds_is_refused() -> None:
+    many = Ask(replicas=5, context_length=2048, max_concurrency=4)
+    (offer,) = rank_offers(many, [candidate()])
+    assert not offer.accepted
+    assert offer.checks[-1].message == "5 replicas asked; all of small in local holds 4 when it is empty."
 
 
 def test_a_silent_cluster_is_said_and_not_taken_for_full() -> None:

@@ -100,7 +100,7 @@ def test_a_revision_is_a_namespace_a_deployment_and_a_service():
         {
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": OURS | {"marketplace/resource": ORGANIZATION}},
+            "metadata": {"name": NAMESPACE, "labels": OURS},
         },
         {
             "apiVersion": "apps/v1",

@@ -145,6 +145,20 @@ def test_a_misspelt_field_gets_a_suggestion_and_makes_no_plan(alice: Person, mar
     assert not Plan.objects.exists()
 
 
+def test_a_model_that_was_not_imported_is_told_from_one_that_does_not_exist(
+    alice: Person, market: Market
+) -> None:
+    Model.objects.create(
+        publisher="tests", slug="later", name="Later", task="text-generation", license=market.model.license
+    )
+    messages = [
+        alice.api.post(PLANS, {"model": name}).json()["errors"][0]["message"]
+        for name in ("tests/later", "tests/never")
+    ]
+    assert messages[0].startswith("No version of tests/later has been imported yet.")
+    assert messages[1].startswith("No published model is called 'tests/never'.")
+
+
 def test_an_unknown_flavor_is_answered_with_those_there_are(alice: Person, market: Market) -> None:
     response = alice.api.post(PLANS, {**ASK, "flavor": "huge"})
     assert response.status_code == 400

@@ -119,10 +119,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_billed(alice: Person, t
     assert refusal(alice) == (409, "/problems/does-not-fit")
 
 
+def test_a_second_job_of_the_name_waits_for_the_first(alice: Person, tunable: Market) -> None:
+    assert alice.api.post(JOBS, ask(alice)).status_code == 201
+    assert refusal(alice) == (409, "/problems/name-taken")
+    FineTuningJob.objects.update(state="succeeded")
+    assert alice.api.post(JOBS, ask(alice)).status_code == 201
+
+
 def test_a_job_counts_against_the_quota(alice: Person, tunable: Market) -> None:
     Quota.objects.create(organization=alice.organization, accelerator_family="cpu", limit=3)
     assert alice.api.post(JOBS, ask(alice)).status_code == 201
-    assert refusal(alice) == (409, "/problems/quota-exceeded")
+    assert refusal(alice, name="second") == (409, "/problems/quota-exceeded")
 
 
 def test_what_is_itself_tuned_is_refused(alice: Person, tunable: Market) -> None:
