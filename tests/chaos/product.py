@@ -132,7 +132,8 @@ class Product:
         """Environment of the main process of every container of this home that lives, by pid."""
         found: dict[int, dict[str, str]] = {}
         for process in psutil.process_iter():
-            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+            # A process may end while it is looked at.
+            with suppress(psutil.Error, ProcessLookupError):
                 environment = process.environ()
                 mine = str(self.home.cluster) in process.cwd() or any(
                     str(self.home.cluster) in value for value in environment.values()
