@@ -170,11 +170,11 @@ class MemoryCluster:
         ]
 
     def objects(self, resource: str) -> list[str]:
-        """Kind and name of what there is of a resource."""
+        """Kind and name of what there is of a resource; of "" what belongs to none."""
         return sorted(
             f"{item.ref.kind} {item.ref.name}"
             for item in self._objects.values()
-            if item.labels.get(RESOURCE_LABEL) == resource
+            if item.labels.get(RESOURCE_LABEL, "") == resource
         )
 
     def start(self, resource: str, *, revision: int | None = None) -> None:

@@ -340,7 +340,7 @@ def test_a_stray_object_is_removed_and_a_namespace_is_not(world: World) -> None:
     assert len(world.look().orphans) == 2
     world.cluster.let_go()
     assert world.look().orphans == []
-    assert world.cluster.objects(gone) == ["Namespace org-00000000000000000000000000"]
+    assert world.cluster.objects("") == ["Namespace org-00000000000000000000000000"]
 
 
 def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:

@@ -315,6 +315,7 @@ def test_a_killed_worker_costs_at_most_one_piece(hub: Hub, storage: Path, entry:
         "DJANGO_SETTINGS_MODULE": "marketplace.config.settings",
         "STORAGE_ROOT": str(storage),
         "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",  # a test of the runtimes in this process may have switched it on
     }
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, row.public_id], env=environment, capture_output=True, timeout=60
