@@ -28,7 +28,8 @@ LoRA Without Regret (2025), https://thinkingmachines.ai/blog/lora/."""
 BASE_WIDTH = 2000
 WIDTH_EXPONENT = 0.781
 """Wider models want smaller steps: the fit over the Llama family of the Tinker cookbook (2025),
-https://github.com/thinking-machines-lab/tinker-cookbook, hyperparam_utils.py."""
+https://github.com/thinking-machines-lab/tinker-cookbook, hyperparam_utils.py. The figure is
+quoted from memory; the rate that it gives was tried on one model of width 576 only."""
 UNKNOWN_WIDTH_RATE = 2e-4
 """When the catalog does not know the model's width: the rate of QLoRA (2023), safe for all sizes."""
 
