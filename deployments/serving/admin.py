@@ -5,34 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
 
 from deployments.serving.models import Deployment, Event, Plan, Replica, Revision
+from marketplace.accounts.admin import ReadOnly
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin[Any]):
     """Rows that only lifecycle, the reconciler or planning may write."""
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class RevisionInline(admin.TabularInline[Revision, Deployment]):
+class RevisionInline(ReadOnly, admin.TabularInline[Revision, Deployment]):
     model = Revision
     fields = ("number", "version", "flavor", "price", "author", "created_at")
     readonly_fields = fields
     extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(Deployment)

@@ -40,14 +40,6 @@ def fold_event(progress: Mapping[str, Any], event: Mapping[str, Any]) -> dict[st
     return folded
 
 
-def fold_events(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The progress after all the events, oldest first."""
-    progress: dict[str, Any] = {}
-    for event in events:
-        progress = fold_event(progress, event)
-    return progress
-
-
 def _step(event: Mapping[str, Any], name: str) -> int:
     value = event.get(name)
     return value if isinstance(value, int) and value >= 0 else 0

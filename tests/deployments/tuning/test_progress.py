@@ -1,6 +1,10 @@
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
 import pytest
 
-from deployments.tuning.progress import fold_event, fold_events
+from deployments.tuning.progress import fold_event
 from runtimes.contract import EVENT_PREFIX, format_event, parse_event
 
 STARTED = {
@@ -33,6 +37,11 @@ RUN = [
         "eta_seconds": 58.0,
     },
 ]
+
+
+def fold_events(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The progress after all the events, oldest first, as looks one after another fold them."""
+    return reduce(fold_event, events, {})
 
 
 def test_a_running_job_shows_its_newest_step_and_the_loss_before_tuning() -> None:
