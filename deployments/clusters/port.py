@@ -84,6 +84,8 @@ class ObservedPod:
     finished_at: datetime | None = None
     """When the last container of a pod that will not run again ended."""
     ready: bool = False
+    ready_changed_at: datetime | None = None
+    """When `ready` last changed; None as long as the pod has never been ready."""
     node: str = ""
     address: str = ""
     """host:port where the main container listens; empty until the pod has an address."""
@@ -93,7 +95,25 @@ class ObservedPod:
     reason: str = ""
     """Kubernetes' word: Unschedulable, ErrImagePull, CrashLoopBackOff, OOMKilled, Error, Completed…"""
     message: str = ""
+    init_container: str = ""
+    """Name of the init container that runs or has failed; empty once all have passed, and without any."""
     deleting_since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedEvent:
+    """What a component of the cluster said of an object: the scheduler, a kubelet, a controller."""
+
+    at: datetime
+    """When it last happened, timezone-aware."""
+    object: str
+    """Kind and name, for example Pod dep-1-r1-abc."""
+    reason: str
+    """Kubernetes' word: FailedScheduling, Pulled, BackOff, Unhealthy…"""
+    message: str
+    warning: bool = False
+    count: int = 1
+    """How often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,13 +188,22 @@ class Cluster(Protocol):
         resource: str,
         *,
         pod: str | None = None,
+        container: str = "",
         after: int = 0,
         limit: int = 1000,
         tail: bool = False,
     ) -> list[LogLine]:
-        """Lines of the main container of a pod (uid), or of the resource's newest pod, after line `after`.
+        """Lines of a container of a pod (uid), or of the resource's newest pod, after line `after`.
 
-        Of these the first `limit`, or with `tail` the last; the oldest first in either case.
+        Of these the first `limit`, or with `tail` the last; the oldest first in either case. `container` is
+        the name of an init container; empty = the main one.
+        """
+        ...
+
+    def events(self, resource: str) -> list[ObservedEvent]:
+        """What the cluster's components said of the resource's objects and pods, the oldest first.
+
+        Clusters forget events after a while (Kubernetes after an hour): what has to last is recorded by us.
         """
         ...
 

@@ -17,7 +17,7 @@ from deployments.clusters.errors import ClusterUnreachable
 from deployments.clusters.local import objects
 from deployments.clusters.local.jobs import job_status
 from deployments.clusters.local.logfiles import LogReader, find_log
-from deployments.clusters.local.pods import Pod
+from deployments.clusters.local.pods import Pod, pod_events
 from deployments.clusters.local.rollout import deployment_status
 from deployments.clusters.local.scheduling import requested
 from deployments.clusters.local.store import Record, Store
@@ -31,6 +31,7 @@ from deployments.clusters.port import (
     NodeCapacity,
     ObjectRef,
     Observation,
+    ObservedEvent,
     ObservedObject,
 )
 from deployments.clusters.validation import validate
@@ -93,6 +94,7 @@ class LocalCluster:
         resource: str,
         *,
         pod: str | None = None,
+        container: str = "",
         after: int = 0,
         limit: int = 1000,
         tail: bool = False,
@@ -100,11 +102,17 @@ class LocalCluster:
         """Also after the pod and its objects are gone: see `logfiles` for how many are kept."""
         with _translated(self.store.root):
             path = find_log(self.store.logs(resource), pod=pod)
-            if path is None:
+            if path is None or container:  # pods have one container here
                 return []
             running = any(found.running and self.store.log(found) == path for found in self.store.read_pods())
             read = self._logs.read_tail if tail else self._logs.read
             return read(path, after=after, limit=limit, complete=not running)
+
+    def events(self, resource: str) -> list[ObservedEvent]:
+        """What the node did with the pods that are still there."""
+        with _translated(self.store.root):
+            pods = [pod for pod in self.store.read_pods() if pod.resource == resource]
+        return sorted((event for pod in pods for event in pod_events(pod)), key=lambda event: event.at)
 
     def watch(self, stop: threading.Event) -> Iterator[str]:
         """Sees what happens from the moment of the call on."""

@@ -16,6 +16,7 @@ from deployments.clusters.port import (
     MANAGED_BY_LABEL,
     RESOURCE_LABEL,
     REVISION_LABEL,
+    ObservedEvent,
     ObservedPod,
 )
 
@@ -153,3 +154,20 @@ class Pod:
 
 
 _TIMES = tuple(item.name for item in fields(Pod) if item.name.endswith(("_at", "_since")))
+
+
+def pod_events(pod: Pod) -> list[ObservedEvent]:
+    """What happened to a pod, as a kubelet would tell it."""
+    told = [
+        (pod.scheduled_at, "Scheduled", "A place on the node was found.", False),
+        (pod.started_at, "Started", "The container was started.", False),
+        (pod.attempt_finished_at if pod.crashes else None, "BackOff", pod.message or pod.reason, True),
+        (pod.finished_at, pod.reason, pod.message, pod.phase == Phase.FAILED),
+        (pod.created_at if pod.reason == "Unschedulable" else None, "FailedScheduling", pod.message, True),
+        (pod.deleting_since, "Killing", "The container was asked to stop.", False),
+    ]
+    return [
+        ObservedEvent(at=at, object=f"Pod {pod.name}", reason=reason, message=message, warning=warning)
+        for at, reason, message, warning in told
+        if at is not None
+    ]

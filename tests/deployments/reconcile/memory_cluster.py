@@ -29,6 +29,7 @@ from deployments.clusters.port import (
     NodeCapacity,
     ObjectRef,
     Observation,
+    ObservedEvent,
     ObservedObject,
     ObservedPod,
 )
@@ -85,6 +86,8 @@ class MemoryCluster:
         self.after_write: Callable[[], None] = lambda: None
         self.before_call: Callable[[str], None] = lambda call: None
         """Called with the name of each call before it does anything; may raise."""
+        self.told: dict[str, list[ObservedEvent]] = {}
+        """Resource -> what `events` answers."""
         self._objects: dict[ObjectRef, _Object] = {}
         self._pods: dict[str, _Pod] = {}
         self._numbers = itertools.count(1)
@@ -133,6 +136,7 @@ class MemoryCluster:
         resource: str,
         *,
         pod: str | None = None,
+        container: str = "",
         after: int = 0,
         limit: int = 1000,
         tail: bool = False,
@@ -144,6 +148,11 @@ class MemoryCluster:
         log = chosen.log if chosen else []
         lines = [LogLine(number=number, text=text) for number, text in enumerate(log, start=1)][after:]
         return lines[max(0, len(lines) - limit) :] if tail else lines[:limit]
+
+    def events(self, resource: str) -> list[ObservedEvent]:
+        self._called("events")
+        self.reads += 1
+        return self.told.get(resource, [])
 
     def watch(self, stop: threading.Event) -> Iterator[str]:
         self.before_call("watch")
