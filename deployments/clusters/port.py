@@ -161,6 +161,10 @@ class NodeCapacity:
     """cpu in millicores, memory in bytes, devices as counts."""
     requested: Mapping[str, int]
     ready: bool = True
+    cordoned: bool = False
+    """True: it takes no new pods (spec.unschedulable)."""
+    taints: tuple[Mapping[str, str], ...] = ()
+    """Kubernetes taints as the node has them: {"key", "value", "effect"}."""
 
 
 class Cluster(Protocol):

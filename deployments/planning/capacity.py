@@ -1,11 +1,21 @@
-"""How many more pods of a size a cluster's nodes can take right now."""
+"""How many more pods of a size a cluster's nodes can take right now.
+
+A node counts when the scheduler would consider it: it has the labels asked for, is ready, is not cordoned,
+and has no taint that the pod does not tolerate. What is left out is told with its number and reason, since
+"no room" means something else when nine of ten nodes are cordoned.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from deployments.clusters.port import NodeCapacity
+
+REPELLING = ("NoSchedule", "NoExecute")
+"""Effects of taints that keep a pod away; PreferNoSchedule only makes a node less liked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +26,7 @@ class PodSize:
     memory_bytes: int
     devices: Mapping[str, int]
     node_selector: Mapping[str, str]
+    tolerations: Sequence[Mapping[str, Any]] = ()
 
     @property
     def requests(self) -> dict[str, int]:
@@ -28,23 +39,88 @@ class FreeCapacity:
 
     pods: int
     matching_nodes: int
-    """Ready nodes whose labels match."""
+    """Nodes that the scheduler would consider."""
     reason: str
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why nodes with the right labels take nothing -> how many of them."""
+    nodes: tuple[str, ...] = ()
+    """Names of the nodes with room."""
 
 
-def count_free(nodes: Iterable[NodeCapacity], size: PodSize) -> FreeCapacity:
+class NodeIndex:
+    """The nodes of a cluster, found by their labels without a look at each of them for every flavor."""
+
+    def __init__(self, nodes: Iterable[NodeCapacity]) -> None:
+        self._nodes = tuple(nodes)
+        # Pools tell their nodes by the same few label keys: one pass over the nodes for each set of keys.
+        self._groups: dict[tuple[str, ...], dict[tuple[str | None, ...], list[NodeCapacity]]] = {}
+
+    def matching(self, selector: Mapping[str, str]) -> Sequence[NodeCapacity]:
+        """The nodes that have all labels of a selector."""
+        if not selector:
+            return self._nodes
+        keys = tuple(sorted(selector))
+        if keys not in self._groups:
+            groups: dict[tuple[str | None, ...], list[NodeCapacity]] = {}
+            for node in self._nodes:
+                groups.setdefault(tuple(node.labels.get(key) for key in keys), []).append(node)
+            self._groups[keys] = groups
+        return self._groups[keys].get(tuple(selector[key] for key in keys), [])
+
+
+def count_free(nodes: NodeIndex | Iterable[NodeCapacity], size: PodSize) -> FreeCapacity:
     """Counts how many pods of `size` fit on what is free, node by node."""
-    matching = [node for node in nodes if node.ready and _matches(node, size)]
-    if not matching:
-        return FreeCapacity(pods=0, matching_nodes=0, reason="no ready node of this kind is in the cluster")
-    pods = sum(_fitting(node, size) for node in matching)
-    if pods:
-        return FreeCapacity(pods=pods, matching_nodes=len(matching), reason=f"room for {pods} more")
-    return FreeCapacity(pods=0, matching_nodes=len(matching), reason=_shortage(matching, size))
+    index = nodes if isinstance(nodes, NodeIndex) else NodeIndex(nodes)
+    labelled = index.matching(size.node_selector)
+    refusals = {node.name: refusal for node in labelled if (refusal := _refusal(node, size))}
+    left_out = dict(Counter(refusals.values()))
+    usable = [node for node in labelled if node.name not in refusals]
+    if not usable:
+        reason = _left_out_text(left_out) if left_out else "no node of this kind is in the cluster"
+        return FreeCapacity(pods=0, matching_nodes=0, reason=reason, left_out=left_out)
+    room = {node.name: fitting for node in usable if (fitting := _fitting(node, size))}
+    pods = sum(room.values())
+    reason = f"room for {pods} more" if pods else _shortage(usable, size)
+    if left_out and not pods:
+        reason += f"; {_left_out_text(left_out)}"
+    return FreeCapacity(
+        pods=pods, matching_nodes=len(usable), reason=reason, left_out=left_out, nodes=tuple(room)
+    )
 
 
-def _matches(node: NodeCapacity, size: PodSize) -> bool:
-    return all(node.labels.get(key) == value for key, value in size.node_selector.items())
+def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, str]) -> bool:
+    """Whether a toleration lets a pod onto a node with the taint.
+
+    https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/: an empty effect matches all
+    effects, and `Exists` without a key every taint.
+    """
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("operator") == "Exists":
+        return not toleration.get("key") or toleration["key"] == taint.get("key")
+    same_key = toleration.get("key") == taint.get("key")
+    return same_key and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def _refusal(node: NodeCapacity, size: PodSize) -> str:
+    """Why the scheduler would pass over a node; empty when it would not."""
+    if not node.ready:
+        return "not ready"
+    if node.cordoned:
+        return "cordoned"
+    for taint in node.taints:
+        if taint.get("effect") in REPELLING and not any(
+            tolerates(toleration, taint) for toleration in size.tolerations
+        ):
+            return f"tainted with {taint['key']}"
+    return ""
+
+
+def _left_out_text(left_out: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{count} node{'s are' if count > 1 else ' is'} {reason}"
+        for reason, count in sorted(left_out.items())
+    )
 
 
 def _free(node: NodeCapacity, resource: str) -> int:
@@ -55,7 +131,7 @@ def _fitting(node: NodeCapacity, size: PodSize) -> int:
     return min(_free(node, resource) // need for resource, need in size.requests.items() if need)
 
 
-def _shortage(nodes: list[NodeCapacity], size: PodSize) -> str:
+def _shortage(nodes: Sequence[NodeCapacity], size: PodSize) -> str:
     """Names what is short on the node that comes closest."""
     best = max(
         nodes,
