@@ -1,5 +1,5 @@
 """What the control plane and a runtime container agree on: the RUNTIME_* environment, the HTTP paths, the
-event lines of a training run and the exit codes.
+event lines of a training run, the progress lines of weights on their way and the exit codes.
 
 This is the only module of `runtimes` that the control plane may import, so it imports nothing but the
 standard library. A variable is added here first, then used on both sides.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum, StrEnum
 from typing import Any, Self, TypeVar
 
@@ -36,6 +36,13 @@ largest share of memory, are those of one row."""
 EVENT_PREFIX = "RUNTIME_EVENT "
 """A line on stdout with this prefix, followed by one JSON object, is a training event."""
 
+WEIGHTS_CONTAINER = "weights"
+"""Name of the init container that brings versions into the node's cache: `python -m runtimes.cache`."""
+WEIGHTS_PREFIX = "RUNTIME_WEIGHTS "
+"""A line on its stdout with this prefix, followed by one JSON object, is a `WeightsProgress`."""
+WEIGHTS_SECONDS = 2.0
+"""Shortest time between two such lines of one phase."""
+
 
 class Task(StrEnum):
     """Kinds of model, named as on the Hugging Face hub."""
@@ -54,10 +61,16 @@ class ExitCode(IntEnum):
     DONE = 0
     BAD_INPUT = 65
     """The customer's data or settings cannot work; starting again will not help."""
+    WEIGHTS_MISSING = 66
+    """The storage lacks a file of the version; starting again will not help."""
     INTERNAL = 70
     """Ours: an unexpected error; the log has the traceback."""
+    WEIGHTS_NO_SPACE = 73
+    """The node's cache has no room for the version, and nothing in it can be removed; it may later."""
     STOPPED = 75
-    """SIGTERM arrived and a training checkpoint was saved; starting again continues from it."""
+    """SIGTERM arrived and what was done so far is kept; starting again continues from it."""
+    WEIGHTS_CORRUPT = 76
+    """A file of the version on the storage is not the one that was approved; starting again will not help."""
     BAD_CONFIGURATION = 78
     """A RUNTIME_* variable is missing or wrong, or the weights are not what the manifest says."""
 
@@ -81,6 +94,9 @@ class ServingEnvironment:
     adapter_dir: str = ""
     """Folder with a LoRA adapter (adapter_config.json, adapter_model.safetensors) to apply, or empty."""
     adapter_digests: Mapping[str, str] = field(default_factory=dict)
+    cached: Mapping[str, str] = field(default_factory=dict)
+    """Folder of a version in the node's cache -> the same version on the storage, for when the cache has lost
+    it meanwhile. Empty = the folders are the storage's own."""
     host: str = "127.0.0.1"
     """Address to listen on: the pod's own."""
     port: int = PORT
@@ -116,6 +132,9 @@ class TuningEnvironment:
     """Public id of the fine-tuning job; appears in every event."""
     model_dir: str
     digests: Mapping[str, str] = field(default_factory=dict)
+    cached: Mapping[str, str] = field(default_factory=dict)
+    """Folder of a version in the node's cache -> the same version on the storage, for when the cache has lost
+    it meanwhile. Empty = the folders are the storage's own."""
     train_file: str
     """JSONL, one chat example a line: {"messages": [{"role", "content"}, ...]}."""
     validation_file: str = ""
@@ -137,6 +156,33 @@ class TuningEnvironment:
     dtype: str = "auto"
     checkpoint_seconds: float = 60.0
     """Longest time between two checkpoints."""
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables to set on the container."""
+        return _to_environment(self)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Reads the variables. Raises ContractError naming the one that is missing or wrong."""
+        return _from_environment(cls, environ)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheEnvironment:
+    """What the init container is told that brings versions into the node's cache. Each field is the variable
+    RUNTIME_<FIELD NAME IN CAPITALS>.
+    """
+
+    cache_dir: str
+    """The node's cache, or one that several nodes share."""
+    source_dir: str
+    """Holds a folder for each of `versions`, named by its digest, read-only."""
+    versions: Mapping[str, Mapping[str, str]]
+    """Digest of the version -> relative path -> lower-case hex sha256 of each of its files, as the catalog
+    recorded them when the version was approved: the manifest that the copies are verified by."""
+    free_share: float = 0.15
+    """Part of the cache's file system to leave free. A kubelet begins to move pods away from a node whose
+    disk has less than 0.10 (or, with the images on it, 0.15) left."""
 
     def to_environment(self) -> dict[str, str]:
         """The variables to set on the container."""
@@ -182,6 +228,71 @@ def parse_event(line: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "type" in event and "step" in event else None
+
+
+class WeightsPhase(StrEnum):
+    """What the init container is doing."""
+
+    WAITING = "waiting"
+    """Another pod brings the same version; the bytes are those that it has brought so far."""
+    MAKING_ROOM = "making-room"
+    """Versions that nothing has used for longest are being removed."""
+    FETCHING = "fetching"
+    READY = "ready"
+    """All versions are in the cache, verified."""
+    FAILED = "failed"
+    """The exit code says why, `message` in numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsProgress:
+    """How far the weights of a pod are, over all of its versions."""
+
+    phase: WeightsPhase
+    at: str
+    """ISO 8601, UTC."""
+    bytes_done: int
+    """In the cache, of `bytes_total`."""
+    bytes_total: int
+    bytes_per_second: float = 0.0
+    """Over the last seconds, whoever brings them; 0 as long as that is not known."""
+    bytes_fetched: int = 0
+    """Read from the storage by this pod; 0 at the end when all came from the cache."""
+    message: str = ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None as long as that is not known."""
+        if self.bytes_done >= self.bytes_total:
+            return 0.0
+        if self.bytes_per_second <= 0:
+            return None
+        return (self.bytes_total - self.bytes_done) / self.bytes_per_second
+
+
+def format_weights(progress: WeightsProgress) -> str:
+    """The line that the init container prints."""
+    return WEIGHTS_PREFIX + json.dumps(asdict(progress), separators=(",", ":"), sort_keys=True)
+
+
+def parse_weights(line: str) -> WeightsProgress | None:
+    """The progress in a log line; None when the line is something else or was cut."""
+    _, found, text = line.partition(WEIGHTS_PREFIX)
+    if not found:
+        return None
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        return WeightsProgress(
+            phase=WeightsPhase(value["phase"]),
+            at=str(value["at"]),
+            bytes_done=int(value["bytes_done"]),
+            bytes_total=int(value["bytes_total"]),
+            bytes_per_second=float(value["bytes_per_second"]),
+            bytes_fetched=int(value["bytes_fetched"]),
+            message=str(value["message"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -230,10 +341,18 @@ def _parse_mapping(text: str) -> dict[str, str]:
     return {str(key): str(item) for key, item in value.items()}
 
 
+def _parse_nested(text: str) -> dict[str, dict[str, str]]:
+    value = json.loads(text)
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        raise ValueError("expected a JSON object of JSON objects")
+    return {str(key): {str(name): str(text) for name, text in item.items()} for key, item in value.items()}
+
+
 _PARSERS: dict[Any, Any] = {
     "str": str,
     "int": int,
     "float": float,
     "Task": Task,
     "Mapping[str, str]": _parse_mapping,
+    "Mapping[str, Mapping[str, str]]": _parse_nested,
 }

@@ -20,6 +20,9 @@ class TerminationReason(StrEnum):
     INTERRUPTED = "Interrupted"
     BAD_INPUT = "BadInput"
     BAD_CONFIGURATION = "BadConfiguration"
+    WEIGHTS_MISSING = "WeightsMissing"
+    WEIGHTS_CORRUPT = "WeightsCorrupt"
+    WEIGHTS_NO_SPACE = "WeightsNoSpace"
     OUT_OF_MEMORY = "OutOfMemory"
     INTERNAL_ERROR = "InternalError"
     CRASHED = "Crashed"
@@ -79,6 +82,25 @@ _MEANINGS = {
         Payer.PROVIDER,
         "We started it with a wrong configuration or damaged weights. This is ours to mend.",
     ),
+    TerminationReason.WEIGHTS_MISSING: _Meaning(
+        Outcome.FAILED,
+        False,
+        Payer.PROVIDER,
+        "Our storage lacks a file of this version, so it cannot start. This is ours to mend.",
+    ),
+    TerminationReason.WEIGHTS_CORRUPT: _Meaning(
+        Outcome.FAILED,
+        False,
+        Payer.PROVIDER,
+        "A file of this version is not the one that was approved, so nothing was loaded. We mend this.",
+    ),
+    # Another pod may end, or it lands on another node.
+    TerminationReason.WEIGHTS_NO_SPACE: _Meaning(
+        Outcome.FAILED,
+        True,
+        Payer.PROVIDER,
+        "The disk of its node has no room for the weights. It is tried again; making room is ours.",
+    ),
     # We said that it fits.
     TerminationReason.OUT_OF_MEMORY: _Meaning(
         Outcome.FAILED,
@@ -128,12 +150,18 @@ _BY_EXIT_CODE = {
     ExitCode.BAD_INPUT: TerminationReason.BAD_INPUT,
     ExitCode.BAD_CONFIGURATION: TerminationReason.BAD_CONFIGURATION,
     ExitCode.INTERNAL: TerminationReason.INTERNAL_ERROR,
+    ExitCode.WEIGHTS_MISSING: TerminationReason.WEIGHTS_MISSING,
+    ExitCode.WEIGHTS_CORRUPT: TerminationReason.WEIGHTS_CORRUPT,
+    ExitCode.WEIGHTS_NO_SPACE: TerminationReason.WEIGHTS_NO_SPACE,
     128 + 9: TerminationReason.KILLED,
     128 + 15: TerminationReason.KILLED,
     # Popen reports a signal as a negative number.
     -9: TerminationReason.KILLED,
     -15: TerminationReason.KILLED,
 }
+
+_BEFORE_START = (ExitCode.WEIGHTS_MISSING, ExitCode.WEIGHTS_CORRUPT, ExitCode.WEIGHTS_NO_SPACE)
+"""Ends of the init container: the main one cannot have started."""
 
 
 def termination_reason(
@@ -147,7 +175,7 @@ def termination_reason(
         return TerminationReason.STOP_REQUESTED
     if word in _BY_WORD:
         return _BY_WORD[word]
-    if not started:
+    if not started and exit_code not in _BEFORE_START:
         return TerminationReason.NEVER_STARTED
     if vanished or exit_code is None:
         return TerminationReason.VANISHED

@@ -29,6 +29,9 @@ ENDS = [
     ("killed", {"exit_code": 137, "word": "Error"}, TerminationReason.KILLED),
     ("any other code", {"exit_code": 3}, TerminationReason.CRASHED),
     ("evicted", {"exit_code": 143, "word": "Evicted"}, TerminationReason.EVICTED),
+    ("no weights", {"exit_code": 66, "started": False, "word": "Error"}, TerminationReason.WEIGHTS_MISSING),
+    ("other weights", {"exit_code": 76, "started": False}, TerminationReason.WEIGHTS_CORRUPT),
+    ("a full cache", {"exit_code": 73, "started": False}, TerminationReason.WEIGHTS_NO_SPACE),
     ("gone without a report", {"vanished": True}, TerminationReason.VANISHED),
     ("gone before it started", {"vanished": True, "started": False}, TerminationReason.NEVER_STARTED),
 ]
