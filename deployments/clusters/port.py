@@ -97,6 +97,14 @@ class ObservedPod:
     message: str = ""
     init_container: str = ""
     """Name of the init container that runs or has failed; empty once all have passed, and without any."""
+    image_pulled_at: datetime | None = None
+    """By when the image was on the node: the first start of any of its containers, init ones included."""
+    weights_done_at: datetime | None = None
+    """When the init container `weights` passed; None before, and without one."""
+    last_end_at: datetime | None = None
+    """When the newest run of the main container that ended did so; kept while the next one runs."""
+    last_end_reason: str = ""
+    """Kubernetes' word for that end: OOMKilled, Error, Completed; also while `reason` is CrashLoopBackOff."""
     deleting_since: datetime | None = None
 
 

@@ -165,7 +165,7 @@ class Daemon:
         owned = [pod for pod in self.pods.values() if pod.owner_uid == record["metadata"]["uid"]]
         changes: Changes = plan(record, owned, now=now)
         for uid in changes.delete:
-            self._put(replace(self.pods[uid], deleting_since=now, ready=False))
+            self._put(replace(self.pods[uid].with_readiness(False, at=now), deleting_since=now))
         for _ in range(changes.create):
             self._put(_make_pod(record, now=now))
         return changes.look_again_at
@@ -174,7 +174,7 @@ class Daemon:
         owners = {record["metadata"]["uid"] for record in records}
         for pod in list(self.pods.values()):
             if pod.owner_uid not in owners and not pod.deleting_since:
-                self._put(replace(pod, deleting_since=now, ready=False))
+                self._put(replace(pod.with_readiness(False, at=now), deleting_since=now))
 
     def _schedule(self, *, now: datetime) -> None:
         """Binds waiting pods in the order they were made; one that does not fit does not hold up others."""

@@ -148,7 +148,7 @@ class Kubelet:
             run.attempt.stop()
         ready = run.health.ready and not run.attempt.is_stopping and started_at is not None
         return replace(
-            pod,
+            pod.with_readiness(ready, at=now),
             phase=Phase.RUNNING if started_at else pod.phase,
             running=True,
             reason="",
@@ -156,8 +156,6 @@ class Kubelet:
             started_at=pod.started_at or started_at,
             attempt_started_at=started_at,
             startup_done=run.health.startup_done,
-            ready=ready,
-            ready_at=pod.ready_at or (now if ready else None),
         )
 
     def _ended(self, pod: Pod, *, now: datetime, unhealthy: str = "") -> Pod:
@@ -166,10 +164,12 @@ class Kubelet:
         end = attempts.read_exit(folder, pod.attempt) or Exit(code=KILLED, at=now, stopped=False)
         started_at = attempts.started_at(folder, pod.attempt) or end.at
         forgiven = end.at - started_at >= FORGIVEN_AFTER
+        word = "Completed" if end.code == 0 else "Error"
+        # A run may have ended while no node was looking, and its pod been ready after that by its record.
+        unready_at = max(end.at, pod.ready_changed_at or end.at)
         return replace(
-            pod,
+            pod.with_readiness(False, at=unready_at),
             running=False,
-            ready=False,
             startup_done=False,
             started_at=pod.started_at or started_at,
             attempt_started_at=started_at,
@@ -177,7 +177,9 @@ class Kubelet:
             finished_at=end.at if pod.deleting_since else pod.finished_at,
             crashes=1 if forgiven else pod.crashes + 1,
             exit_code=end.code,
-            reason="Completed" if end.code == 0 else "Error",
+            last_end_at=end.at,
+            last_end_reason=word,
+            reason=word,
             message=unhealthy or _explain(end.code),
         )
 
@@ -185,20 +187,21 @@ class Kubelet:
         """The machine went down under the pod. It ended at the latest moment that left a trace."""
         folder = self.store.attempts(pod.uid)
         started_at = attempts.started_at(folder, number)
-        traces = [time for time in (pod.created_at, started_at, pod.ready_at) if time]
+        traces = [time for time in (pod.created_at, started_at, pod.ready_at, pod.ready_changed_at) if time]
         log = self.store.log(pod)
         if log.exists():
             traces.append(datetime.fromtimestamp(log.stat().st_mtime, tz=pod.created_at.tzinfo))
         return replace(
-            pod,
+            pod.with_readiness(False, at=max(traces)),
             phase=Phase.FAILED,
             attempt=number,
             running=False,
-            ready=False,
             started_at=pod.started_at or started_at,
             attempt_started_at=started_at,
             attempt_finished_at=max(traces),
             finished_at=max(traces),
+            last_end_at=max(traces),
+            last_end_reason="NodeLost",
             exit_code=KILLED,
             disrupted=True,
             reason="NodeLost",
@@ -272,7 +275,6 @@ class Kubelet:
             attempt_started_at=None,
             attempt_finished_at=None,
             startup_done=False,
-            ready=False,
             reason="" if pod.phase == Phase.RUNNING else "ContainerCreating",
             message="",
         )

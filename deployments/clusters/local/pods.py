@@ -7,7 +7,7 @@ again) or removed. Each change is a new value; the node stores it when it differ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -66,6 +66,11 @@ class Pod:
     ready: bool = False
     ready_at: datetime | None = None
     """The first time the pod was ready."""
+    ready_changed_at: datetime | None = None
+    """When `ready` last changed; see `with_readiness`."""
+    last_end_at: datetime | None = None
+    """Of the newest run that ended, kept over the next one's start."""
+    last_end_reason: str = ""
     crashes: int = 0
     """Runs in a row that ended early: what back-off counts."""
     exit_code: int | None = None
@@ -128,6 +133,10 @@ class Pod:
             ready_at=self.ready_at,
             finished_at=self.finished_at,
             ready=self.ready,
+            ready_changed_at=self.ready_changed_at,
+            image_pulled_at=self.started_at,
+            last_end_at=self.last_end_at,
+            last_end_reason=self.last_end_reason,
             node=node if self.scheduled_at else "",
             address=f"{self.ip}:{self.port}" if self.ip and self.port else "",
             restarts=self.restarts,
@@ -136,6 +145,12 @@ class Pod:
             message=self.message,
             deleting_since=self.deleting_since,
         )
+
+    def with_readiness(self, ready: bool, *, at: datetime) -> Self:
+        """The pod that is ready, or not, since a moment; unchanged if it was so before."""
+        if ready == self.ready:
+            return self
+        return replace(self, ready=ready, ready_at=self.ready_at or at, ready_changed_at=at)
 
     def to_json(self) -> dict[str, Any]:
         values = {item.name: getattr(self, item.name) for item in fields(self)}

@@ -42,7 +42,7 @@ def test_it_runs_a_deployment_until_it_is_ready(cluster, new_id):
     [pod] = wait_for_pods(cluster, resource, all_ready())
 
     assert get(pod, "/ready") == "ready"
-    assert pod.created_at <= pod.scheduled_at <= pod.started_at <= pod.ready_at
+    assert pod.created_at <= pod.scheduled_at <= pod.image_pulled_at <= pod.started_at <= pod.ready_at
     assert pod == ObservedPod(
         uid=pod.uid,
         name=pod.name,
@@ -55,6 +55,8 @@ def test_it_runs_a_deployment_until_it_is_ready(cluster, new_id):
         started_at=pod.started_at,
         ready_at=pod.ready_at,
         ready=True,
+        ready_changed_at=pod.ready_at,
+        image_pulled_at=pod.image_pulled_at,
         node=cluster.nodes()[0].name,
         address=pod.address,
     )
@@ -84,7 +86,8 @@ def test_it_notices_when_a_container_is_no_longer_ready(cluster, new_id, tmp_pat
 
     unready.touch()
     [after] = wait_for_pods(cluster, resource, lambda found: not found[0].ready)
-    assert after == replace(before, ready=False)
+    assert after.ready_changed_at > before.ready_changed_at
+    assert after == replace(before, ready=False, ready_changed_at=after.ready_changed_at)
 
 
 def test_it_applies_the_same_twice_and_changes_nothing(cluster, new_id):

@@ -233,9 +233,12 @@ def test_a_node_that_goes_down_takes_its_pods_with_it_and_makes_new_ones_later(n
         reason="Terminated",
         message="Pod was terminated in response to imminent node shutdown.",
         exit_code=0,
+        ready_changed_at=ended.ready_changed_at,
+        last_end_at=ended.finished_at,
+        last_end_reason="Completed",
         finished_at=ended.finished_at,
     )
-    assert pod.ready_at < ended.finished_at
+    assert pod.ready_at < ended.ready_changed_at <= ended.finished_at
     assert node.cluster.nodes()[0].ready is False
 
     node.start()

@@ -193,6 +193,7 @@ class MemoryCluster:
                 pod,
                 scheduled_at=pod.scheduled_at or self.clock.now(),
                 started_at=pod.started_at or self.clock.now(),
+                image_pulled_at=pod.image_pulled_at or self.clock.now(),
                 node="node-1",
                 address=f"10.0.0.{pod.uid.rpartition('-')[2]}:8000",
                 phase="Running",
@@ -204,24 +205,41 @@ class MemoryCluster:
         """Makes the pods answer, starting those that have not started; `only` so many of them."""
         self.start(resource, revision=revision)
         for pod in self.pods(resource, revision=revision)[:only]:
-            self._set(pod, ready=True, ready_at=pod.ready_at or self.clock.now())
+            self._set(pod, reason="", message="", ready_at=pod.ready_at or self.clock.now())
+            self._turn(pod, ready=True)
+
+    def make_unready(self, resource: str, *, reason: str = "") -> None:
+        """Makes the pods say that they are not ready; NodeLost: as when their node is gone."""
+        for pod in self.pods(resource):
+            self._set(pod, reason=reason)
+            self._turn(pod, ready=False)
 
     def leave_waiting(self, resource: str, *, reason: str, message: str) -> None:
         """Says of the pods why they do not start."""
         for pod in self.pods(resource):
             self._set(pod, reason=reason, message=message)
 
-    def crash(self, resource: str, *, exit_code: int, revision: int | None = None, times: int = 1) -> None:
+    def crash(
+        self,
+        resource: str,
+        *,
+        exit_code: int,
+        revision: int | None = None,
+        times: int = 1,
+        word: str = "Error",
+    ) -> None:
         """Ends the containers, which are started again in the same pods."""
         self.start(resource, revision=revision)
         for pod in self.pods(resource, revision=revision):
             self._set(
                 pod,
-                ready=False,
                 restarts=pod.restarts + times,
                 exit_code=exit_code,
+                last_end_at=self.clock.now(),
+                last_end_reason=word,
                 reason="CrashLoopBackOff",
             )
+            self._turn(pod, ready=False)
 
     def finish(self, resource: str, *, exit_code: int = 0, reason: str = "") -> None:
         """Ends the running pod of a Job, which does what its policy says."""
@@ -280,6 +298,11 @@ class MemoryCluster:
         known = self._pods[pod.uid]
         known.facts = replace(known.facts, **facts)
         self._changed(pod.resource)
+
+    def _turn(self, pod: ObservedPod, *, ready: bool) -> None:
+        known = self._pods[pod.uid].facts
+        if known.ready != ready:
+            self._set(pod, ready=ready, ready_changed_at=self.clock.now())
 
     def _drop(self, item: _Object) -> None:
         del self._objects[item.ref]
