@@ -27,6 +27,10 @@ OPENAI_PATH = "/v1"
 
 PORT = 8000
 """The port a serving container listens on, on its own pod address."""
+RENDEZVOUS_PORT = 29500
+"""Where the first of several nodes of one training run waits for the others. A container of such a run has
+PET_MASTER_ADDR, PET_MASTER_PORT, PET_NNODES, PET_NODE_RANK and PET_NPROC_PER_NODE, from which torchrun takes
+what its command line does not say (torch.distributed.argparse_util.env). Only rank 0 prints events."""
 
 TUNING_ROW_TOKENS = {"cpu": 256}
 """Longest packed row of a training step by device, in tokens; elsewhere a row is as long as a step. Attention

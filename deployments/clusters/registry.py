@@ -13,6 +13,7 @@ from django.conf import settings
 from deployments.clusters.errors import ClusterRejected
 from deployments.clusters.local.cluster import LocalCluster
 from deployments.clusters.port import Cluster
+from deployments.clusters.site import Site, SiteError
 from marketplace.hardware import models
 
 
@@ -32,6 +33,21 @@ def open_cluster(row: models.Cluster) -> Cluster:
     Raises ClusterRejected when nothing here speaks to clusters of that kind.
     """
     return _open(row.slug, row.kind, json.dumps(row.configuration, sort_keys=True))
+
+
+def site_of(row: models.Cluster) -> Site:
+    """What manifests need to know of the cluster. Raises ClusterRejected when its configuration is wrong."""
+    return _site(row.slug, row.kind, json.dumps(row.configuration, sort_keys=True))
+
+
+@lru_cache
+def _site(slug: str, kind: str, configuration: str) -> Site:
+    try:
+        return Site.of(kind, json.loads(configuration))
+    except SiteError as error:
+        raise ClusterRejected(
+            f"cluster {slug}: its configuration is wrong: {error}", field=error.field
+        ) from error
 
 
 @lru_cache

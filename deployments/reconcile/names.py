@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from marketplace.hardware.attachments import Attachment
+
 MAX_LENGTH = 36
 
 _PLAIN = re.compile(r"[a-z]{2,8}_[0-9a-z]{16,26}")
@@ -27,6 +29,19 @@ def revision_name(public_id: str, *, revision: int) -> str:
     """The name of what belongs to one revision of a row."""
     name = f"{object_name(public_id)}-r{revision}"
     return name if len(name) <= MAX_LENGTH else _hashed(f"{public_id} r{revision}")
+
+
+def namespace_name(organization: str, *, attachment: Attachment = Attachment.DEVICE_PLUGIN) -> str:
+    """The namespace of an organization's objects whose accelerators are attached in this way.
+
+    Graphcore's operator makes its pods privileged. They get a namespace of their own, so that all others can
+    stay in one that admits no such pod.
+    """
+    name = object_name(organization)
+    if attachment is Attachment.DEVICE_PLUGIN:
+        return name
+    longer = f"{name}-{attachment.value}"
+    return longer if len(longer) <= MAX_LENGTH else _hashed(f"{organization} {attachment.value}")
 
 
 def _hashed(text: str) -> str:

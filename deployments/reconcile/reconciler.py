@@ -11,7 +11,7 @@ One look:
 3. Observe the cluster.
 4. Decide: pure.
 5. Record the facts, if they are new, in one transaction, guarded by generation and lease.
-6. Take the steps, one call each.
+6. Take the steps, one call each; what is created gets a namespace that is ready for it.
 7. Steps taken change the facts: look again, from 2.
 8. Give the lease back, unless the customer has changed the wish meanwhile: then again from 2.
 
@@ -48,6 +48,7 @@ from deployments.reconcile.recording import Overtaken, record
 from deployments.reconcile.registry import kind_of
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.steps import Action, Step
+from deployments.reconcile.tenants import forget, make_ready
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,15 @@ class _Look:
         return row
 
     def _act(self, steps: Sequence[Step]) -> None:
-        assert self._cluster is not None
+        assert self._cluster is not None and self._loaded is not None
+        row = self._loaded.row
+        namespaces = {step.ref.namespace for step in steps if step.creates}
+        try:
+            remembered = make_ready(
+                namespaces, organization=row.organization, row=row.cluster, cluster=self._cluster
+            )
+        except ClusterConflict:
+            return
         for step in steps:
             self._lease.renew()
             log.info("%s: %s", self._lease.resource, step)
@@ -199,6 +208,9 @@ class _Look:
             except ClusterConflict:
                 return  # somebody changed it meanwhile: look again, decide again
             except ClusterRejected as error:
+                if remembered:
+                    forget(self._cluster)
+                    return  # its namespace may be gone: look again, and make it ready first
                 raise ClusterRejected(f"{step.ref}: {error}", field=error.field) from error
 
     def _explain(self, loaded: Loaded, problem: Problem) -> Decision:

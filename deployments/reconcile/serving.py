@@ -13,11 +13,12 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 
 from deployments.clusters.port import Cluster, Manifest, Observation
+from deployments.clusters.registry import site_of
 from deployments.reconcile.changes import endings, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
-from deployments.reconcile.manifests import namespace, service, serving_deployment
+from deployments.reconcile.manifests import disruption_budgets, service, serving_deployment
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.status import (
     ServingStatus,
@@ -171,9 +172,10 @@ def wanted_manifests(loaded: Loaded, *, wish: ServingWish, serving: int | None) 
     if serving is not None and serving != wish.target:
         answering = _spec(loaded, serving)
         specs.append(answering)
+    site = site_of(loaded.row.cluster)
     return (
-        namespace(target.organization),
-        *(serving_deployment(spec, replicas=wish.replicas) for spec in specs),
+        *(serving_deployment(spec, replicas=wish.replicas, site=site) for spec in specs),
+        *disruption_budgets(answering, replicas=wish.replicas),
         service(answering),
     )
 

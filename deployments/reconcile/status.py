@@ -227,15 +227,19 @@ class JobStatus:
     conditions: tuple[Condition, ...]
 
 
-def run_succeeded(seen: Observation) -> bool:
-    """The cluster says that the training run did all of its work."""
-    return any((item.status.get("succeeded") or 0) > 0 for item in _jobs(seen)) or any(
-        pod.phase == "Succeeded" for pod in seen.pods
+def run_succeeded(seen: Observation, *, nodes: int = 1) -> bool:
+    """The cluster says that the training run did all of its work, on all of its nodes."""
+    return (
+        any((item.status.get("succeeded") or 0) >= nodes for item in _jobs(seen))
+        or sum(pod.phase == "Succeeded" for pod in seen.pods) >= nodes
     )
 
 
 def run_failed(seen: Observation) -> bool:
     """The cluster says that the training run failed and is not tried again."""
+    if any(item.ref.kind == "IPUJob" for item in seen.objects):
+        # Graphcore's operator does not try again a worker that must not be restarted.
+        return any(pod.phase == "Failed" for pod in seen.pods)
     return any(
         condition.get("type") == "Failed" and condition.get("status") == "True"
         for item in _jobs(seen)

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from deployments.clusters.port import SPEC_HASH_ANNOTATION, Manifest, ObjectRef, Observation, ObservedObject
+from deployments.clusters.port import (
+    REVISION_LABEL,
+    SPEC_HASH_ANNOTATION,
+    Manifest,
+    ObjectRef,
+    Observation,
+    ObservedObject,
+)
 
 
 class Action(StrEnum):
@@ -27,6 +34,8 @@ class Step:
     reason: str
     manifest: Manifest | None = field(default=None, repr=False)
     """What to apply; None for a deletion."""
+    creates: bool = False
+    """Whether the object is not there yet: then its namespace may not be either."""
 
     def __str__(self) -> str:
         return f"{self.action} {self.ref}: {self.reason}"
@@ -39,11 +48,10 @@ def plan_steps(wanted: Sequence[Manifest], seen: Observation, *, unwanted: str) 
     replacement exists before what it replaces is taken away.
     """
     present = {item.ref: item for item in seen.objects}
-    shared = [manifest for manifest in wanted if manifest["kind"] == "Namespace"]
-    own = {ObjectRef.of(manifest): manifest for manifest in wanted if manifest["kind"] != "Namespace"}
+    own = {ObjectRef.of(manifest): manifest for manifest in wanted}
 
     applies = [
-        Step(action=Action.APPLY, ref=ref, reason=reason, manifest=manifest)
+        Step(action=Action.APPLY, ref=ref, reason=reason, manifest=manifest, creates=ref not in present)
         for ref, manifest in own.items()
         if (reason := _reason_to_apply(manifest, present.get(ref)))
     ]
@@ -51,18 +59,9 @@ def plan_steps(wanted: Sequence[Manifest], seen: Observation, *, unwanted: str) 
         Step(action=Action.DELETE, ref=item.ref, reason=unwanted)
         for item in seen.objects
         # An object that is going already needs no second request: its finalizers or its grace period hold it.
-        if item.ref not in own and item.ref.kind != "Namespace" and item.deleting_since is None
+        if item.ref not in own and item.deleting_since is None
     ]
-    # The namespace is shared by all of an organization's resources, so it is in none's observation. Whoever
-    # creates something in it makes sure of it first.
-    namespaces = [
-        Step(
-            action=Action.APPLY, ref=ObjectRef.of(manifest), reason="the others live in it", manifest=manifest
-        )
-        for manifest in shared
-    ]
-    creates = any(step.ref not in present for step in applies)
-    return (*(namespaces if creates else ()), *applies, *deletes)
+    return (*applies, *deletes)
 
 
 def _reason_to_apply(manifest: Manifest, seen: ObservedObject | None) -> str:
@@ -72,9 +71,14 @@ def _reason_to_apply(manifest: Manifest, seen: ObservedObject | None) -> str:
     if seen.deleting_since is not None:
         # Applying would only change an object on its way out. The next look finds it gone and creates it.
         return ""
-    if manifest["kind"] == "Job":
+    if _runs_once(manifest):
         # Kubernetes refuses to change a Job's pods: what was started runs to its end.
         return ""
     if seen.spec_hash != manifest["metadata"]["annotations"][SPEC_HASH_ANNOTATION]:
         return "it is not as wanted"
     return ""
+
+
+def _runs_once(manifest: Manifest) -> bool:
+    serves = REVISION_LABEL in manifest["metadata"]["labels"]
+    return manifest["kind"] == "Job" or (manifest["kind"] == "IPUJob" and not serves)

@@ -27,6 +27,7 @@ from deployments.reconcile.conditions import problem_in
 from deployments.reconcile.kinds import LIVING, RELATED, Kind, Loaded, recorded_replicas
 from deployments.reconcile.registry import KINDS
 from deployments.reconcile.replicas import ReplicaFacts
+from deployments.reconcile.tenants import mend_tenants
 from deployments.serving.models import Replica
 from marketplace.hardware import models as hardware
 
@@ -46,6 +47,8 @@ class Swept:
     rung: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     """Objects without a row, which were deleted."""
+    mended: list[str] = field(default_factory=list)
+    """What was changed of the objects that organizations' workloads share."""
     unreachable: list[str] = field(default_factory=list)
     """Clusters that gave no answer."""
 
@@ -83,7 +86,8 @@ def sweep_cluster(
     """Sweeps one cluster. Raises ClusterError if it cannot be observed."""
     # Observe first, read rows second: a row is there before its objects, so none is taken for an orphan.
     began = now()
-    seen = split(cluster.observe())
+    observed = cluster.observe()
+    seen = split(observed)
     uids = [pod.uid for part in seen.values() for pod in part.pods]
     replicas = recorded_replicas(Q(cluster=row), uids=uids)
     _remember_observation(row, replicas, uids=uids, at=began)
@@ -102,6 +106,7 @@ def sweep_cluster(
                 ring(loaded.row.public_id)
     for resource in sorted(seen.keys() - known):
         _remove_orphans(resource, seen[resource].objects, row=row, cluster=cluster, swept=swept)
+    swept.mended += mend_tenants(observed, row=row, cluster=cluster)
     remember_nodes(row.slug, cluster.nodes())  # for plans, which call no cluster
 
 
@@ -154,12 +159,12 @@ def needs_a_look(kind: Kind, loaded: Loaded, seen: Observation, *, now: datetime
 
 
 def split(seen: Observation) -> dict[str, Observation]:
-    """Resource -> its part of the observation, without namespaces: they are shared."""
+    """Resource -> its part of the observation, without what organizations' workloads share."""
     objects: defaultdict[str, list[ObservedObject]] = defaultdict(list)
     pods: defaultdict[str, list[ObservedPod]] = defaultdict(list)
     for item in seen.objects:
-        # Never an orphan either: deleting a namespace deletes the customer's volumes in it.
-        if item.ref.kind != "Namespace":
+        # Never an orphan either: see `tenants`, which knows what is shared.
+        if item.resource:
             objects[item.resource].append(item)
     for pod in seen.pods:
         pods[pod.resource].append(pod)

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from deployments.clusters.port import Cluster, Observation
+from deployments.clusters.registry import site_of
 from deployments.reconcile.changes import endings, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening, ReplicaChange
@@ -80,7 +81,7 @@ class Tuning:
         reading = read_logs(
             row.public_id, seen, replica=row.log_replica, position=row.log_position, cluster=cluster
         )
-        if not (reading.is_complete and run_succeeded(seen) and _is_wanted(row)):
+        if not (reading.is_complete and run_succeeded(seen, nodes=_spec(row).nodes) and _is_wanted(row)):
             return Gathered(reading=reading)
         try:
             return Gathered(reading=reading, result=publish_result(job=row, renew=renew))
@@ -110,7 +111,11 @@ class Tuning:
         reported = _reported(row, gathered)
         problem = standing_problem(row, problem=problem, stored=problem_in(row.conditions))
         verdict, error = _verdict(loaded, seen, gathered, reported["error"], problem, now)
-        wanted = tuning_manifests(_spec(row)) if verdict is None and _is_wanted(row) else ()
+        wanted = (
+            tuning_manifests(_spec(row), site=site_of(row.cluster))
+            if verdict is None and _is_wanted(row)
+            else ()
+        )
         steps = plan_steps(wanted, seen, unwanted=_unwanted(row, verdict))
         status = job_status(
             state_before=row.state,
@@ -163,7 +168,7 @@ def _look_again(row: FineTuningJob, seen: Observation, gathered: Gathered | None
         return False
     if gathered is not None:
         return not gathered.reading.is_complete
-    has_ended = run_succeeded(seen) or run_failed(seen)
+    has_ended = run_succeeded(seen, nodes=_spec(row).nodes) or run_failed(seen)
     return has_ended or any(pod.started_at for pod in seen.pods)
 
 
@@ -211,7 +216,7 @@ def _verdict(
         return None, reported
     if problem is not None and problem.is_final:
         return Job.FAILED, {"message": problem.message, "line": None, "customer": False}
-    if run_succeeded(seen):
+    if run_succeeded(seen, nodes=_spec(row).nodes):
         if gathered is not None and gathered.refusal:
             return Job.FAILED, {"message": gathered.refusal, "line": None, "customer": False}
         published = gathered is not None and gathered.result is not None

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-STORAGE_CLAIM = "marketplace-storage"
-"""The PersistentVolumeClaim with weights, datasets and outputs; STORAGE_ROOT on the local cluster."""
+from marketplace.hardware.attachments import Attachment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +30,11 @@ class Resources:
     cpu_millicores: int
     memory_bytes: int
     accelerator_resource: str = ""
-    """Kubernetes resource name, for example nvidia.com/gpu; empty on CPU."""
+    """Kubernetes resource name, for example nvidia.com/gpu; empty on CPU and where no resource asks for
+    it."""
     accelerator_count: int = 0
+    attachment: Attachment = Attachment.DEVICE_PLUGIN
+    """How the accelerators, if there are any, are asked for."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
 
@@ -78,6 +80,8 @@ class TuningSpec:
     """From SIGTERM to SIGKILL; time enough to save a checkpoint."""
     retries: int = 3
     """Restarts after a failure that may pass; a BAD_INPUT exit is never retried."""
+    nodes: int = 1
+    """Pods that train together, each with all of `resources`."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -90,6 +94,8 @@ class TuningSpec:
 def _nested(value: Mapping[str, Any]) -> dict[str, Any]:
     resources = dict(value["resources"])
     resources["tolerations"] = tuple(resources.get("tolerations", ()))
+    if "attachment" in resources:
+        resources["attachment"] = Attachment(resources["attachment"])
     return {
         **value,
         "mounts": tuple(Mount(**mount) for mount in value["mounts"]),

@@ -56,13 +56,15 @@ def build_instruction(
     for variable, value in _declared_environment(pod, read_data=read_data):
         environment[variable] = rewrite_mounts(expand(value, environment), mounts)
     environment[MARKER] = f"{pod.uid}/{number}"
-    entry_point = list(container.get("command") or image.command)
-    command = [expand(word, environment) for word in (*entry_point, *(container.get("args") or ()))]
+    # What the image says are real paths, whatever is mounted over them.
+    entry_point = [rewrite_mounts(word, mounts) for word in container.get("command") or ()] or image.command
+    arguments = [rewrite_mounts(word, mounts) for word in container.get("args") or ()]
+    command = [expand(word, environment) for word in (*entry_point, *arguments)]
     for folder in (volumes / "home", volumes / "tmp", log.parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory = rewrite_mounts(container.get("workingDir") or str(places.checkout), mounts)
+    directory = rewrite_mounts(container.get("workingDir") or "", mounts) or str(places.checkout)
     return {
-        "command": [rewrite_mounts(word, mounts) for word in command],
+        "command": command,
         "environment": environment,
         "directory": directory,
         "log": str(log),

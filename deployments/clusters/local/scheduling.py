@@ -9,7 +9,7 @@ from typing import Any
 
 from deployments.clusters.local.pods import Pod
 from deployments.clusters.quantities import amount
-from deployments.serving.spec import STORAGE_CLAIM
+from deployments.clusters.site import STORAGE_CLAIM
 
 UNLIMITED = frozenset({"ephemeral-storage", "pods"})
 """Resources that this machine does not ration."""

@@ -11,15 +11,18 @@ from django.db import connection
 from django.utils import timezone
 
 from deployments.clusters.errors import ClusterRejected, ClusterUnreachable
+from deployments.clusters.site import LOCAL
 from deployments.reconcile import leases
 from deployments.reconcile import sweep as sweeping
 from deployments.reconcile.leases import take_lease
 from deployments.reconcile.manifests import serving_manifests
 from deployments.reconcile.reconciler import Outcome, reconcile
+from deployments.reconcile.tenancy import tenancy_manifests
 from deployments.serving.models import Deployment, Replica, Revision
 from deployments.tuning.models import FineTuningJob
 from marketplace.billing.verify import verify_ledger
 from marketplace.catalog.models import ModelVersion
+from marketplace.hardware.attachments import Attachment
 from marketplace.hardware.models import Cluster
 from tests.deployments.reconcile.memory_cluster import MemoryCluster, failing
 from tests.deployments.reconcile.workloads import World, serving_spec
@@ -332,15 +335,17 @@ def test_a_bad_row_steps_aside_and_blocks_no_other(world: World) -> None:
     assert world.look().rung == []
 
 
-def test_a_stray_object_is_removed_and_a_namespace_is_not(world: World) -> None:
+def test_stray_objects_are_removed_and_then_the_namespace_of_a_stranger(world: World) -> None:
     gone = "org_00000000000000000000000000"
     spec = serving_spec(resource="dep_00000000000000000000000000", organization=gone)
-    for manifest in serving_manifests(spec, replicas=1):
+    shared = tenancy_manifests(gone, attachment=Attachment.DEVICE_PLUGIN, limits={}, site=LOCAL)
+    for manifest in (*shared, *serving_manifests(spec, replicas=1, site=LOCAL)):
         world.cluster.apply(manifest)
-    assert len(world.look().orphans) == 2
+    swept = world.look()
+    assert (len(swept.orphans), swept.mended) == (2, [])
     world.cluster.let_go()
-    assert world.look().orphans == []
-    assert world.cluster.objects("") == ["Namespace org-00000000000000000000000000"]
+    swept = world.look()
+    assert (swept.orphans, swept.mended) == ([], ["deleted Namespace org-00000000000000000000000000"])
 
 
 def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:
@@ -351,7 +356,7 @@ def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:
     world.cluster.let_go()
     world.settle()
     late = serving_spec(resource=bot.public_id, organization=spec["organization"])
-    world.cluster.apply(serving_manifests(late, replicas=1)[1])
+    world.cluster.apply(serving_manifests(late, replicas=1, site=LOCAL)[0])
     world.settle()
     world.cluster.let_go()
     world.settle()

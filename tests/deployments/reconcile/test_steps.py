@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from deployments.clusters.port import SPEC_HASH_ANNOTATION, ObjectRef, Observation, ObservedObject
+from deployments.clusters.site import LOCAL
 from deployments.reconcile.manifests import serving_manifests, tuning_manifests
 from deployments.reconcile.steps import plan_steps
 from deployments.serving.spec import Resources, ServingSpec, TuningSpec
@@ -28,8 +29,8 @@ TUNING = TuningSpec(
     mounts=(),
     resources=RESOURCES,
 )
-WANTED = serving_manifests(SPEC, replicas=1)
-JOB = tuning_manifests(TUNING)
+WANTED = serving_manifests(SPEC, replicas=1, site=LOCAL)
+JOB = tuning_manifests(TUNING, site=LOCAL)
 
 
 def seen(manifest):
@@ -42,8 +43,8 @@ def seen(manifest):
     )
 
 
-DEPLOYMENT, SERVICE = (seen(manifest) for manifest in WANTED[1:])
-RUN = seen(JOB[1])
+DEPLOYMENT, SERVICE = (seen(manifest) for manifest in WANTED)
+RUN = seen(JOB[0])
 CHANGED = replace(DEPLOYMENT, spec_hash="another")
 GOING = replace(DEPLOYMENT, deleting_since=datetime(2026, 3, 1, tzinfo=UTC))
 OLD = replace(DEPLOYMENT, ref=replace(DEPLOYMENT.ref, name="old"))
@@ -53,8 +54,7 @@ CASES = [
         "nothing is there",
         WANTED,
         (),
-        ["apply Namespace: the others live in it", "apply Deployment: it is not there"]
-        + ["apply Service: it is not there"],
+        ["apply Deployment: it is not there", "apply Service: it is not there"],
     ),
     ("all is as wanted", WANTED, (DEPLOYMENT, SERVICE), []),
     ("one differs", WANTED, (CHANGED, SERVICE), ["apply Deployment: it is not as wanted"]),
@@ -83,3 +83,8 @@ CASES = [
 def test_it_plans(wanted, there, expected):
     steps = plan_steps(wanted, Observation(objects=there), unwanted="it is old")
     assert [f"{step.action} {step.ref.kind}: {step.reason}" for step in steps] == expected
+
+
+def test_it_says_what_is_created():
+    steps = plan_steps(WANTED, Observation(objects=(CHANGED,)), unwanted="it is old")
+    assert [(step.ref.kind, step.creates) for step in steps] == [("Deployment", False), ("Service", True)]
