@@ -47,6 +47,8 @@ class Decision:
 
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Fact columns of the row that change, with their new values."""
+    revisions: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Of a deployment: number of a revision -> its fact columns that change."""
     replicas: tuple[ReplicaChange, ...] = ()
     training: tuple[TrainingRecord, ...] = ()
     happenings: tuple[Happening, ...] = ()
@@ -57,7 +59,7 @@ class Decision:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to record."""
-        return bool(self.columns or self.replicas or self.training or self.happenings)
+        return bool(self.columns or self.revisions or self.replicas or self.training or self.happenings)
 
     @property
     def is_settled(self) -> bool:

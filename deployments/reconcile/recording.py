@@ -17,7 +17,7 @@ from deployments.reconcile.kinds import Kind, Loaded
 from deployments.reconcile.leases import Lease
 from deployments.reconcile.usage import unrecorded
 from deployments.serving.events import record_fact
-from deployments.serving.models import Replica
+from deployments.serving.models import Replica, Revision
 from deployments.tuning.models import Checkpoint, FineTuningJob, TrainingEvent
 from marketplace.billing.ledger import record_usage, recorded_stretches
 from runtimes.contract import TrainingEventType
@@ -35,6 +35,8 @@ def record(decision: Decision, *, loaded: Loaded, kind: Kind, lease: Lease) -> N
         current = kind.rows().filter(pk=row.pk, generation=row.generation, lease_token=lease.token)
         if not current.update(**decision.columns or {"observed_generation": row.observed_generation}):
             raise Overtaken(row.public_id)
+        for number, columns in decision.revisions.items():
+            Revision.objects.filter(deployment=row, number=number).update(**columns)
         for change in decision.replicas:
             _record_replica(change, loaded=loaded, kind=kind)
         if decision.training:

@@ -1,13 +1,14 @@
 """Deployments, for the reconciler: what is wanted of the cluster, and what the facts mean.
 
-The rollout is this: the revision that serves stays until the one aimed at has taken over, and that it has
-taken over is recorded before the old one is removed. Dying at any moment between leaves both, never none.
+How one revision follows another is decided in `rollout`. That the new one has taken over is recorded before
+the old one is removed: dying at any moment between leaves both, never none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F, Q, QuerySet
@@ -20,14 +21,17 @@ from deployments.reconcile.decision import Decision, Happening
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
 from deployments.reconcile.manifests import disruption_budgets, service, serving_deployment
 from deployments.reconcile.replicas import ReplicaFacts
-from deployments.reconcile.status import (
-    ServingStatus,
+from deployments.reconcile.rollout import (
+    Before,
+    Canary,
+    Failure,
+    Rollout,
     ServingWish,
-    State,
+    Strategy,
     Wish,
-    serving_revision,
-    serving_status,
+    decide_rollout,
 )
+from deployments.reconcile.status import ServingStatus, State, serving_status
 from deployments.reconcile.steps import plan_steps
 from deployments.reconcile.usage import serving_stretches
 from deployments.serving.models import Deployment, Revision
@@ -66,7 +70,9 @@ class Serving:
     ) -> list[Loaded]:
         """The rows with their revisions, in one query more."""
         rows = list(rows)
-        wanted = Q(number=F("deployment__target_revision")) | Q(number=F("deployment__serving_revision"))
+        wanted = Q()
+        for column in ("target", "serving", "stable", "fallback"):
+            wanted |= Q(number=F(f"deployment__{column}_revision"))
         revisions: dict[int, dict[int, Revision]] = {}
         found = Revision.objects.filter(wanted, deployment__in=rows).select_related("flavor", "price")
         for revision in found:
@@ -96,29 +102,31 @@ class Serving:
     ) -> Decision:
         """Which revision serves, then what is wanted, then what to do, then what all of it means."""
         row: Deployment = loaded.row
-        wish = ServingWish(
-            desired=Wish(row.desired_state), replicas=row.desired_replicas, target=row.target_revision
+        wish = wish_of(row)
+        problem_now = standing_problem(row, problem=problem, stored=problem_in(row.conditions))
+        rollout = decide_rollout(
+            wish,
+            before=_before(loaded),
+            seen=seen,
+            now=now,
+            problem=problem_now,
+            changed=row.generation != row.observed_generation,
         )
-        serving = serving_revision(wish, before=row.serving_revision, seen=seen)
-        kept = {wish.target} if serving is None else {wish.target, serving}
-        steps = plan_steps(
-            wanted_manifests(loaded, wish=wish, serving=serving), seen, unwanted=_unwanted(wish)
-        )
-        stored = problem_in(row.conditions)
+        steps = plan_steps(wanted_manifests(loaded, rollout), seen, unwanted=_unwanted(wish, rollout))
         status = serving_status(
             wish,
+            rollout,
             state_before=row.state,
-            serving=serving,
             seen=seen,
-            problem=standing_problem(row, problem=problem, stored=stored),
+            problem=problem_now,
             settled=not steps and problem is None,
         )
 
         def stop_at(replica: ReplicaFacts) -> datetime | None:
             if wish.desired is not Wish.RUNNING:
                 return row.stop_requested_at or now
-            # A replaced revision is the provider's from the moment that the new one answers.
-            return None if replica.revision in kept else now
+            # A revision that was replaced or given up is the provider's from that moment on.
+            return None if replica.revision in rollout.replicas else now
 
         changes = replica_changes(
             seen.pods,
@@ -133,12 +141,15 @@ class Serving:
                 row,
                 state=status.state.value,
                 serving_revision=status.serving,
+                fallback_revision=rollout.fallback,
+                rollout_since=rollout.since,
                 ready_replicas=status.ready_replicas,
                 conditions=conditions_json(status.conditions, before=row.conditions, now=now),
                 degradations=list(status.degradations),
                 deleted_at=row.deleted_at or (now if status.state is State.DELETED else None),
                 observed_generation=row.generation,
             ),
+            revisions=_revision_facts(loaded, wish, rollout, now=now),
             replicas=changes,
             happenings=(*endings(changes), *_transitions(row, status)),
             steps=steps,
@@ -162,21 +173,51 @@ class Serving:
         return source.flavor, source.price
 
 
-def wanted_manifests(loaded: Loaded, *, wish: ServingWish, serving: int | None) -> tuple[Manifest, ...]:
+def wish_of(row: Deployment) -> ServingWish:
+    """The wish block of a row as a value."""
+    canary = None
+    if row.canary_weight is not None and row.stable_revision is not None:
+        canary = Canary(weight=row.canary_weight, stable=row.stable_revision)
+    return ServingWish(
+        desired=Wish(row.desired_state),
+        replicas=row.desired_replicas,
+        target=row.target_revision,
+        strategy=Strategy(row.strategy),
+        canary=canary,
+        patience=timedelta(seconds=row.progress_seconds),
+    )
+
+
+def _before(loaded: Loaded) -> Before:
+    row: Deployment = loaded.row
+    target = loaded.revisions.get(row.target_revision)
+    failure = Failure(**target.failure) if target is not None and target.failed_at is not None else None
+    return Before(
+        serving=row.serving_revision,
+        fallback=row.fallback_revision,
+        since=row.rollout_since,
+        failure=failure,
+        has_shared=target is not None and target.served_at is not None,
+    )
+
+
+def wanted_manifests(loaded: Loaded, rollout: Rollout) -> tuple[Manifest, ...]:
     """The objects that should be on the cluster now: none, one revision, or the old beside the new."""
-    if wish.desired is not Wish.RUNNING:
+    if rollout.answering is None:
         return ()
-    target = _spec(loaded, wish.target)
-    specs = [target]
-    answering = target
-    if serving is not None and serving != wish.target:
-        answering = _spec(loaded, serving)
-        specs.append(answering)
+    specs = {number: _spec(loaded, number) for number in (*rollout.replicas, rollout.answering)}
     site = site_of(loaded.row.cluster)
     return (
-        *(serving_deployment(spec, replicas=wish.replicas, site=site) for spec in specs),
-        *disruption_budgets(answering, replicas=wish.replicas),
-        service(answering),
+        *(
+            serving_deployment(specs[number], replicas=count, site=site)
+            for number, count in rollout.replicas.items()
+        ),
+        *(
+            budget
+            for number, count in rollout.replicas.items()
+            for budget in disruption_budgets(specs[number], replicas=count)
+        ),
+        service(specs[rollout.answering]),
     )
 
 
@@ -184,12 +225,30 @@ def _spec(loaded: Loaded, number: int) -> ServingSpec:
     return ServingSpec.from_json(loaded.revisions[number].spec)
 
 
-def _unwanted(wish: ServingWish) -> str:
+def _unwanted(wish: ServingWish, rollout: Rollout) -> str:
     if wish.desired is Wish.DELETED:
         return "the deployment is deleted"
     if wish.desired is Wish.PAUSED:
         return "the deployment is paused"
+    if rollout.failure is not None:
+        return f"revision {wish.target} was given up"
     return f"revision {wish.target} takes its place"
+
+
+def _revision_facts(
+    loaded: Loaded, wish: ServingWish, rollout: Rollout, *, now: datetime
+) -> dict[int, dict[str, Any]]:
+    """That a revision answers for the first time, and that the one aimed at was given up."""
+    facts: dict[int, dict[str, Any]] = {}
+    answers = (rollout.serving, wish.target if rollout.is_sharing else None)
+    for number in answers:
+        revision = loaded.revisions.get(number or 0)
+        if revision is not None and revision.served_at is None:
+            facts[revision.number] = {"served_at": now}
+    target = loaded.revisions.get(wish.target)
+    if rollout.failure is not None and target is not None and target.failed_at is None:
+        facts.setdefault(target.number, {}).update(failed_at=now, failure=asdict(rollout.failure))
+    return facts
 
 
 def _transitions(row: Deployment, status: ServingStatus) -> tuple[Happening, ...]:
@@ -201,7 +260,11 @@ def _transitions(row: Deployment, status: ServingStatus) -> tuple[Happening, ...
                 message=f"Revision {status.serving} has taken over from revision {row.serving_revision}.",
             )
         )
+    updated = next((it for it in status.conditions if it.type == "Updated"), None)
+    shared = any(it["type"] == "Updated" and it["reason"] == "Canary" for it in row.conditions)
+    if updated is not None and updated.reason == "Canary" and not shared:
+        happenings.append(Happening(reason="CanaryServing", message=updated.message))
     if status.state != row.state:
-        told = next((it for it in status.conditions if it.type == "Updated"), status.conditions[0])
+        told = updated or status.conditions[0]
         happenings.append(Happening(reason=EVENT_REASONS[status.state], message=told.message))
     return tuple(happenings)

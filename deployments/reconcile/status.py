@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deployments.clusters.port import Observation, ObservedObject, ObservedPod
+from deployments.clusters.port import Observation, ObservedObject
 from deployments.reconcile.conditions import Condition, Problem, reconciled
+from deployments.reconcile.rollout import Rollout, ServingWish, Wish, pods_of, ready_of
 from deployments.reconcile.waiting import Waiting, longest_wait
 
 
@@ -30,24 +31,6 @@ class State(StrEnum):
     DELETED = "deleted"
 
 
-class Wish(StrEnum):
-    """Values of `deployments.serving.models.DesiredState`."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    DELETED = "deleted"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServingWish:
-    """What the customer wants of a deployment."""
-
-    desired: Wish
-    replicas: int
-    target: int
-    """Number of the revision aimed at."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ServingStatus:
     """The facts of a deployment as customers read them."""
@@ -61,46 +44,29 @@ class ServingStatus:
     degradations: tuple[dict[str, str], ...] = ()
 
 
-def serving_revision(wish: ServingWish, *, before: int | None, seen: Observation) -> int | None:
-    """Which revision answers.
-
-    The one aimed at takes over once as many of its replicas are ready as are wanted, so that nobody notices
-    the change. When there is nothing to take over from, or it does not answer either, the first ready replica
-    is enough.
-    """
-    if wish.desired is not Wish.RUNNING:
-        return None if seen.is_empty else before
-    ready = len(_ready(seen, wish.target))
-    answers = before is not None and _ready(seen, before)
-    needed = max(1, wish.replicas) if answers else 1
-    return wish.target if ready >= needed else before
-
-
 def serving_status(
     wish: ServingWish,
+    rollout: Rollout,
     *,
     state_before: str,
-    serving: int | None,
     seen: Observation,
     problem: Problem | None,
     settled: bool,
 ) -> ServingStatus:
     """Everything that customers read about a deployment.
 
-    `serving` is the answer of `serving_revision`; `problem` what the last attempt to change the cluster ran
-    into; `settled` says that the cluster has what is wanted, so that the problem is over.
+    `problem` is what the last attempt to change the cluster ran into; `settled` says that the cluster has
+    what is wanted, so that the problem is over.
     """
-    ready = len(_ready(seen, serving)) if serving is not None else 0
+    serving = rollout.serving
+    ready = len(ready_of(seen, serving)) if serving is not None else 0
     if wish.desired is not Wish.RUNNING:
         return _stopping(wish, state_before, serving, ready, seen, problem)
 
-    target_wait = longest_wait(_of(seen, wish.target))
-    refused = problem is not None and problem.is_final
-    hopeless = refused or target_wait.is_hopeless
+    state = State.RUNNING
     conditions: list[Condition] = []
     degradations: tuple[dict[str, str], ...] = ()
     if serving is not None and ready:
-        state = State.RUNNING
         conditions.append(
             Condition(
                 type="Ready",
@@ -109,24 +75,17 @@ def serving_status(
                 message=f"Revision {serving} answers with {_count(ready, 'replica')}.",
             )
         )
-        if serving == wish.target and ready < wish.replicas:
-            wait = longest_wait(_of(seen, serving))
+        if (serving == wish.target or rollout.failure is not None) and ready < wish.replicas:
+            wait = longest_wait(pods_of(seen, serving))
             message = f"{ready} of {wish.replicas} replicas are ready. {wait.message}"
             degradations = ({"reason": "FewerReplicas", "message": message},)
     else:
-        wait = target_wait if serving is None else longest_wait(_of(seen, serving))
-        if hopeless and (serving is None or serving == wish.target or wait.is_hopeless):
-            state = State.FAILED
-        elif wait.needs_capacity:
-            state = State.PENDING
-        else:
-            state = State.INITIALIZING
-        conditions.append(_not_ready(wait, problem))
-
-    if serving is not None and serving != wish.target:
-        conditions.append(_not_updated(wish, serving, target_wait, problem))
+        state, unready = _unready(wish, rollout, seen, problem)
+        conditions.append(unready)
+    if (old := _old(wish, rollout)) is not None:
+        conditions.append(_not_updated(wish, rollout, old, seen))
         if state is State.RUNNING:
-            state = State.UPDATE_FAILED if hopeless else State.UPDATING
+            state = State.UPDATE_FAILED if rollout.failure is not None else State.UPDATING
     return ServingStatus(
         state=state,
         serving=serving,
@@ -134,6 +93,34 @@ def serving_status(
         conditions=(*conditions, *_reconciled(problem, settled)),
         degradations=degradations,
     )
+
+
+def _old(wish: ServingWish, rollout: Rollout) -> int | None:
+    """The revision beside or after which the one aimed at comes; None unless an update is under way."""
+    old = rollout.serving if rollout.serving is not None else rollout.fallback
+    return old if old != wish.target else None
+
+
+def _unready(
+    wish: ServingWish, rollout: Rollout, seen: Observation, problem: Problem | None
+) -> tuple[State, Condition]:
+    """The state of a deployment that does not answer, and why it does not."""
+    if rollout.is_clearing:
+        message = (
+            f"The replicas before make room for revision {wish.target}; nothing answers until it is ready."
+        )
+        return State.PENDING, Condition(type="Ready", holds=False, reason="Recreating", message=message)
+    expected = wish.target if rollout.answering is None else rollout.answering
+    if expected not in rollout.replicas:
+        expected = wish.target
+    wait = longest_wait(pods_of(seen, expected))
+    if expected != wish.target:
+        problem = None  # it is about what the cluster was to be changed to
+    if wait.is_hopeless or (problem is not None and problem.is_final):
+        state = State.FAILED
+    else:
+        state = State.PENDING if wait.needs_capacity else State.INITIALIZING
+    return state, _not_ready(wait, problem)
 
 
 def _stopping(
@@ -183,16 +170,35 @@ def _not_ready(wait: Waiting, problem: Problem | None) -> Condition:
     return Condition(type="Ready", holds=False, reason=wait.reason, message=wait.message)
 
 
-def _not_updated(wish: ServingWish, serving: int, wait: Waiting, problem: Problem | None) -> Condition:
-    reason, message = wait.reason, wait.message
-    if problem is not None and problem.is_final:
-        reason, message = problem.reason, problem.message
-    return Condition(
-        type="Updated",
-        holds=False,
-        reason=reason,
-        message=f"Revision {serving} serves until revision {wish.target} is ready. {message}",
-    )
+def _not_updated(wish: ServingWish, rollout: Rollout, old: int, seen: Observation) -> Condition:
+    """How far the update is, and which revision answers meanwhile."""
+    wait = longest_wait(pods_of(seen, wish.target))
+    if rollout.failure is not None:
+        reason = rollout.failure.reason
+        message = (
+            f"Revision {wish.target} was given up and holds nothing: {rollout.failure.message} "
+            f"Revision {old} serves on. Change the deployment, or roll back to any revision."
+        )
+    elif wish.canary is not None:
+        share = f"{wish.canary.weight} % of the requests"
+        if rollout.is_sharing:
+            reason = "Canary"
+            message = (
+                f"Revision {wish.target} answers {share} with "
+                f"{_count(rollout.replicas[wish.target], 'replica')}, revision {old} the others with "
+                f"{wish.replicas}; both are billed. Promote it or abort."
+            )
+        else:
+            reason = wait.reason
+            message = f"Revision {old} answers until the canary, revision {wish.target}, can take {share}. "
+            message += wait.message
+    elif old in rollout.replicas:
+        reason, message = wait.reason, f"Revision {old} serves until revision {wish.target} is ready. "
+        message += wait.message
+    else:
+        reason = "Recreating" if rollout.is_clearing else wait.reason
+        message = f"Revision {wish.target} takes the place of revision {old}, which has gone. {wait.message}"
+    return Condition(type="Updated", holds=False, reason=reason, message=message)
 
 
 def _reconciled(problem: Problem | None, settled: bool) -> tuple[Condition, ...]:
@@ -298,14 +304,6 @@ def _completion(state: Job, *, canceled: bool, seen: Observation, error: str) ->
 
 def _jobs(seen: Observation) -> list[ObservedObject]:
     return [item for item in seen.objects if item.ref.kind == "Job"]
-
-
-def _of(seen: Observation, revision: int) -> list[ObservedPod]:
-    return [pod for pod in seen.pods if pod.revision == revision and pod.deleting_since is None]
-
-
-def _ready(seen: Observation, revision: int) -> list[ObservedPod]:
-    return [pod for pod in _of(seen, revision) if pod.ready]
 
 
 def _count(number: int, noun: str) -> str:

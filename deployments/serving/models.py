@@ -55,6 +55,13 @@ class DeploymentState(models.TextChoices):
     DELETED = "deleted", "Deleted"
 
 
+class Strategy(models.TextChoices):
+    """How a new revision takes the place of the old one."""
+
+    ROLLING = "rolling", "Rolling"  # the old one serves until the new one is ready: room for both
+    RECREATE = "recreate", "Recreate"  # the old one goes first: downtime, and room for one only
+
+
 class Deployment(Workload):
     """A model version served for an organization."""
 
@@ -67,10 +74,20 @@ class Deployment(Workload):
     )
     desired_replicas = models.PositiveIntegerField(default=1)
     target_revision = models.PositiveIntegerField(default=1)  # number of the revision aimed at
+    strategy = models.CharField(max_length=16, choices=Strategy.choices, default=Strategy.ROLLING)
+    # How long a new revision may make no progress before it is given up; see `reconcile.rollout`.
+    progress_seconds = models.PositiveIntegerField(default=1800)
+    # While set, the revision aimed at answers so many percent of the requests beside the stable one.
+    canary_weight = models.PositiveSmallIntegerField(null=True, blank=True)
+    stable_revision = models.PositiveIntegerField(null=True, blank=True)  # set exactly while a canary is
 
     # Fact
     state = models.CharField(max_length=16, choices=DeploymentState.choices, default=DeploymentState.PENDING)
     serving_revision = models.PositiveIntegerField(null=True, blank=True)  # the one that answers
+    # The last one that has answered, kept while nothing does: what a failed update returns to.
+    fallback_revision = models.PositiveIntegerField(null=True, blank=True)
+    # Since when the revision aimed at is on its way while another could serve; its deadline counts from here.
+    rollout_since = models.DateTimeField(null=True, blank=True)
     ready_replicas = models.PositiveIntegerField(default=0)
     degradations = models.JSONField(default=list)  # serving, but worse than asked: [{"reason", "message"}]
 
@@ -80,6 +97,11 @@ class Deployment(Workload):
                 fields=["organization", "name"],
                 condition=models.Q(deleted_at__isnull=True),
                 name="one_live_deployment_per_name",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(canary_weight__isnull=True, stable_revision__isnull=True)
+                | models.Q(canary_weight__range=(1, 99), stable_revision__isnull=False),
+                name="canary_has_weight_and_stable_revision",
             ),
         ]
 
@@ -96,7 +118,7 @@ class Deployment(Workload):
 
 
 class Revision(models.Model):
-    """One immutable specification of a deployment. Numbers start at 1 and have no gaps."""
+    """One specification of a deployment, which never changes. Numbers start at 1 and have no gaps."""
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
@@ -106,8 +128,16 @@ class Revision(models.Model):
     price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")
     # What the manifests are made from, complete and self-contained: see `serving.spec.ServingSpec`.
     spec = models.JSONField()
+    # Where the specification came from, to tell of and to plan by again; it runs without either.
+    recipe = models.ForeignKey(Recipe, on_delete=models.SET_NULL, null=True, related_name="+")
+    plan = models.ForeignKey(Plan, on_delete=models.SET_NULL, null=True, related_name="+")
     author = models.CharField(max_length=254, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    # Fact: written by the reconciler, each once.
+    served_at = models.DateTimeField(null=True, blank=True)  # when it first became the one that answers
+    failed_at = models.DateTimeField(null=True, blank=True)  # when it was given up
+    failure = models.JSONField(default=dict)  # why, if it was: {"reason", "message"}
 
     class Meta:
         constraints: ClassVar = [

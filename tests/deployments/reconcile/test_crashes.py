@@ -40,6 +40,28 @@ def update(world: World, row: Any) -> None:
     world.update(row, revision=row.target_revision + 1)
 
 
+def replace_by(**columns: Any) -> Turn:
+    """The customer asks for a new revision, and says how it should follow."""
+
+    def turn(world: World, row: Any) -> None:
+        world.add_revision(row, row.target_revision + 1)
+        world.wish(row, target_revision=row.target_revision + 1, **columns)
+
+    return turn
+
+
+def promote(world: World, row: Any) -> None:
+    world.wish(row, canary_weight=None, stable_revision=None)
+
+
+def abort(world: World, row: Any) -> None:
+    world.wish(row, target_revision=1, canary_weight=None, stable_revision=None)
+
+
+def hours_pass(world: World, row: Any) -> None:
+    world.clock.advance(7200)
+
+
 def loop(world: World, row: Any) -> None:
     world.cluster.crash(row.public_id, exit_code=78, revision=row.target_revision, times=2)
 
@@ -52,11 +74,19 @@ def nothing(world: World, row: Any) -> None:
     pass
 
 
+canary = replace_by(canary_weight=10, stable_revision=1)
+
 SCENARIOS: dict[str, tuple[Turn, ...]] = {
     "create": (nothing, come_up),
     "create two replicas": (lambda world, row: world.wish(row, desired_replicas=2), come_up_partly, come_up),
     "update": (nothing, come_up, update, come_up, end),
     "failed update, then a better one": (nothing, come_up, update, loop, update, end, come_up, end),
+    "update that is late": (nothing, come_up, update, hours_pass, end),
+    "recreate": (nothing, come_up, replace_by(strategy="recreate"), end, come_up),
+    "failed recreate": (nothing, come_up, replace_by(strategy="recreate"), end, loop, end, come_up),
+    "canary, then promoted": (nothing, come_up, canary, come_up, promote, come_up, end),
+    "canary, then aborted": (nothing, come_up, canary, come_up, abort, end),
+    "canary, then paused": (nothing, come_up, canary, come_up, World.pause, end, World.resume, come_up),
     "pause": (nothing, come_up, World.pause, end),
     "pause and resume": (nothing, come_up, World.pause, end, World.resume, come_up),
     "delete": (nothing, come_up, World.delete, end),
@@ -142,10 +172,14 @@ def the_end(world: World, row: Any, *, begin: Any) -> dict[str, Any]:
         "events": world.events(row),
         "objects": [anonymous(item) for item in world.cluster.objects(row.public_id)],
         "usage": world.usage(row, since=begin),
-        "replicas": [
-            (it.revision, it.phase, it.ready, it.started_at and (it.started_at - begin).total_seconds())
-            for it in world.replicas(row)
-        ],
+        # Those that began in the same moment have no order.
+        "replicas": sorted(
+            (
+                (it.revision, it.phase, it.ready, it.started_at and (it.started_at - begin).total_seconds())
+                for it in world.replicas(row)
+            ),
+            key=repr,
+        ),
     }
 
 

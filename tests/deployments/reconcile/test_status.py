@@ -8,7 +8,8 @@ import pytest
 
 from deployments.clusters.port import ObjectRef, Observation, ObservedObject, ObservedPod
 from deployments.reconcile.conditions import Problem, conditions_json, reconciled
-from deployments.reconcile.status import ServingWish, State, Wish, serving_revision, serving_status
+from deployments.reconcile.rollout import Before, ServingWish, Wish, decide_rollout
+from deployments.reconcile.status import State, serving_status
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREATED = ObservedPod(
@@ -57,9 +58,10 @@ def derive(
 ) -> Any:
     wish = ServingWish(desired=desired, replicas=replicas, target=target)
     seen = Observation(pods=pods, objects=objects)
-    serving = serving_revision(wish, before=before, seen=seen)
+    recorded = Before(serving=before, fallback=before)
+    rollout = decide_rollout(wish, before=recorded, seen=seen, now=NOON, problem=problem)
     return serving_status(
-        wish, state_before=state_before, serving=serving, seen=seen, problem=problem, settled=problem is None
+        wish, rollout, state_before=state_before, seen=seen, problem=problem, settled=problem is None
     )
 
 
@@ -131,17 +133,6 @@ def test_fewer_replicas_than_asked_are_a_degradation():
         State.RUNNING,
         ({"reason": "FewerReplicas", "message": message},),
     )
-
-
-def test_a_new_revision_takes_over_only_with_all_of_its_replicas():
-    seen = Observation(pods=(READY, second(READY), replace(second(STARTED), uid="3")))
-    assert serving_revision(ServingWish(desired=Wish.RUNNING, replicas=2, target=2), before=1, seen=seen) == 1
-
-
-def test_one_replica_of_a_new_revision_is_enough_to_take_over_from_one_that_is_down():
-    wish = ServingWish(desired=Wish.RUNNING, replicas=2, target=2)
-    seen = Observation(pods=(replace(STARTED, revision=1), second(READY), replace(second(STARTED), uid="3")))
-    assert serving_revision(wish, before=1, seen=seen) == 2
 
 
 def test_a_foreign_finalizer_is_named():
