@@ -18,7 +18,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check chaos openapi lock clean
+.PHONY: help install demo run test check chaos chart openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,11 @@ check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API do
 	@mkdir -p build
 	$(MANAGE) spectacular --validate --fail-on-warn --file build/openapi.yaml
 	diff -u docs/openapi.yaml build/openapi.yaml || { echo "The API changed: make openapi, and commit"; exit 1; }
+	$(BIN)/python -m tests.helm
+
+chart: $(INSTALLED) ## Lint the Helm chart, render it with every file of helm/ci/, check what comes out
+	$(BIN)/python -m tests.helm
+	$(BIN)/python -m pytest tests/helm $(PYTEST_ARGS)
 
 chaos: $(INSTALLED) ## Kill components at random and check that everything comes right (ROUNDS=50 SEED=1)
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))

@@ -59,6 +59,15 @@ def bootstrap(
     )
 
 
+@transaction.atomic
+def ensure_staff(*, email: str, password: str) -> bool:
+    """Makes a member of staff with all rights; False when the address has an account: that stays as it is."""
+    if User.objects.select_for_update().filter(email=email.lower()).exists():
+        return False
+    User.objects.create_user(email, password, is_staff=True, is_superuser=True)
+    return True
+
+
 def _ensure_user(email: str, *, reset: bool, **flags: bool) -> str | None:
     """The password given to the user; None when the user kept theirs."""
     user = User.objects.select_for_update().filter(email=email.lower()).first()

@@ -11,6 +11,8 @@ if settings.SECRET_KEY == "not-set":
     raise ImproperlyConfigured("SECRET_KEY is not set: see `manage.py check --deploy`")
 django_application = get_asgi_application()
 
-from marketplace.rest.limits import BodyLimit  # noqa: E402  (needs the settings, which the line above reads)
+# These need the settings, which the line above reads.
+from marketplace.config.probes import Probes  # noqa: E402
+from marketplace.rest.limits import BodyLimit  # noqa: E402
 
-application = BodyLimit(django_application)
+application = Probes(BodyLimit(django_application))

@@ -1,0 +1,1 @@
+"""Checks the Helm chart: `make chart`, and what pytest runs."""

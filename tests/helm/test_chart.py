@@ -1,0 +1,224 @@
+"""The chart, rendered by Helm's own engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helm_python import HelmValuesError
+
+from tests.helm import chart
+from tests.helm.schemas import mistakes, name
+
+ROOT = Path(__file__).parents[2]
+VALUES = {"defaults": {}} | {file.name: chart.read_values(file) for file in chart.value_files()}
+LONG_RUNNING = {"web", "worker", "beat", "watcher", "gateway"}
+
+
+@pytest.fixture(params=VALUES, scope="module")
+def values(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return VALUES[request.param]
+
+
+@pytest.fixture(scope="module")
+def manifests(values: dict[str, Any]) -> list[chart.Manifest]:
+    return chart.render(values)
+
+
+def pods(manifests: list[chart.Manifest]) -> dict[str, Mapping[str, Any]]:
+    """The pod specifications by component."""
+    return {
+        manifest["metadata"]["labels"]["app.kubernetes.io/component"]: manifest["spec"]["template"]["spec"]
+        for manifest in manifests
+        if manifest["kind"] in ("Deployment", "Job")
+    }
+
+
+def containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from pod.get("initContainers", [])
+    yield from pod["containers"]
+
+
+def test_the_linter_finds_nothing(values: dict[str, Any]) -> None:
+    assert chart.lint(values) == []
+
+
+def test_every_object_satisfies_the_schemas_of_three_kubernetes_versions(
+    manifests: list[chart.Manifest],
+) -> None:
+    assert [line for manifest in manifests for line in mistakes(manifest)] == []
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"wbe": {}}, "'wbe' not allowed"),
+        ({"web": {"replica": 3}}, "'replica' not allowed"),
+        ({"web": {"autoscaling": {"enable": True}}}, "'enable' not allowed"),
+        ({"settings": {"SWEEP_SECOND": 2}}, "'SWEEP_SECOND' not allowed"),
+        ({"scheduling": {"tolerations": [{"keys": "gpu"}]}}, "'keys' not allowed"),
+        ({"secrets": {"databse": {}}}, "'databse' not allowed"),
+        ({"image": {"tag": "latest"}}, "/image/tag"),
+        ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
+        ({"web": {"url": "market.example.com"}}, "/web/url"),
+        ({"gateway": {"url": "https://models.example.com/v1"}}, "/gateway/url"),
+        ({"web": {"replicas": 0}}, "/web/replicas"),
+        ({"expose": {"by": "httpRoute"}}, "/expose/parentRefs"),
+        (
+            {"storage": {"existingClaim": "weights", "volume": {"hostPath": {"path": "/w"}}}},
+            "/storage/volume",
+        ),
+        ({"settings": {"LOG_LEVEL": "LOUD"}}, "/settings/LOG_LEVEL"),
+        ({"web": {"resources": {"limits": {"memory": "1 GB"}}}}, "/web/resources/limits/memory"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(HelmValuesError, match=re.escape(named)):
+        chart.render(values)
+
+
+def test_every_value_is_described_and_nothing_else_is_taken() -> None:
+    schema = json.loads((chart.CHART / "values.schema.json").read_text())
+    vague = [place for place, part in parts_of(schema, "$") if not says_enough(part)]
+    assert vague == []
+
+
+def parts_of(schema: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schema of a value in the document, with where it stands."""
+    for key in ("properties", "$defs"):
+        for name_, part in schema.get(key, {}).items():
+            yield f"{place}.{key}.{name_}", part
+            yield from parts_of(part, f"{place}.{key}.{name_}")
+    if isinstance(schema.get("items"), Mapping):
+        yield from parts_of(schema["items"], f"{place}.items")
+
+
+def says_enough(part: Mapping[str, Any]) -> bool:
+    if part.get("type") == "object":
+        # False, or a map whose keys are the provider's to choose (labels) and whose values have a form.
+        closed = part.get("additionalProperties") is False or isinstance(
+            part.get("additionalProperties"), Mapping
+        )
+        return closed and "description" in part
+    return "description" in part or "$ref" in part
+
+
+def test_every_readme_setting_has_its_place_in_the_chart() -> None:
+    section = (ROOT / "README.md").read_text().split("\n## Configuration\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^\| `([A-Z_]+)` \|", section, flags=re.MULTILINE))
+    of_one_machine = {"DEBUG", "LOCAL_CLUSTER_CPU", "LOCAL_CLUSTER_MEMORY", "LOCAL_CLUSTER_IMAGES"}
+    in_image = {"STATIC_ROOT"}
+    schema = json.loads((chart.CHART / "values.schema.json").read_text())
+    chosen = set(schema["properties"]["settings"]["properties"])
+    rendered = chart.render(VALUES["external-secrets.yaml"])
+    set_by_chart = {
+        variable
+        for manifest in rendered
+        if manifest["metadata"]["name"].endswith("-settings")
+        for variable in manifest.get("data", {})
+    } - {"DJANGO_SETTINGS_MODULE", "PYTHONUNBUFFERED"}
+    secret = {
+        variable["name"].removesuffix("_FILE")
+        for pod in pods(rendered).values()
+        for container in containers(pod)
+        for variable in container["env"]
+    }
+    assert chosen & (set_by_chart | secret) == set()
+    assert chosen | set_by_chart | secret == listed - of_one_machine - in_image
+
+
+def test_large_numbers_reach_the_settings_as_they_were_written() -> None:
+    rendered = chart.render({"settings": {"MAX_UPLOAD_BYTES": 200_000_000, "SWEEP_SECONDS": 2.5}})
+    data = next(item["data"] for item in rendered if item["kind"] == "ConfigMap")
+    assert (data["MAX_UPLOAD_BYTES"], data["SWEEP_SECONDS"]) == ("200000000", "2.5")
+
+
+def test_every_container_satisfies_the_restricted_level(manifests: list[chart.Manifest]) -> None:
+    for component, pod in pods(manifests).items():
+        assert pod["securityContext"]["runAsNonRoot"] is True, component
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, component
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, (component, container["name"])
+            assert container["resources"]["limits"]["memory"], (component, container["name"])
+            assert "latest" not in container["image"]
+
+
+def test_no_secret_is_in_the_environment(manifests: list[chart.Manifest]) -> None:
+    for component, pod in pods(manifests).items():
+        for container in containers(pod):
+            for variable in container["env"]:
+                assert "secretKeyRef" not in variable.get("valueFrom", {}), (component, variable)
+
+
+def test_only_components_that_speak_to_the_cluster_have_a_token(manifests: list[chart.Manifest]) -> None:
+    with_token = {name_ for name_, pod in pods(manifests).items() if pod["automountServiceAccountToken"]}
+    assert with_token == {"web", "worker", "watcher"}
+
+
+def test_beat_and_watcher_are_one_and_never_two(manifests: list[chart.Manifest]) -> None:
+    alone = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]: item["spec"]
+        for item in manifests
+        if item["kind"] == "Deployment" and item["spec"].get("strategy", {}).get("type") == "Recreate"
+    }
+    assert {component: spec["replicas"] for component, spec in alone.items()} == {"beat": 1, "watcher": 1}
+
+
+def test_selectors_find_the_pods_of_their_component_and_no_other(manifests: list[chart.Manifest]) -> None:
+    labels = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]: item["spec"]["template"]["metadata"][
+            "labels"
+        ]
+        for item in manifests
+        if item["kind"] in ("Deployment", "Job")
+    }
+    for item in manifests:
+        selector = item["spec"].get("selector") if "spec" in item else None
+        if not selector or item["kind"] == "ServiceMonitor":
+            continue
+        wanted = selector.get("matchLabels", selector)
+        found = {component for component, own in labels.items() if wanted.items() <= own.items()}
+        assert found == {item["metadata"]["labels"]["app.kubernetes.io/component"]}, name(item)
+
+
+def test_every_pod_is_under_a_network_policy_of_its_own() -> None:
+    rendered = chart.render({})
+    policies = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]: item["spec"]
+        for item in rendered
+        if item["kind"] == "NetworkPolicy"
+    }
+    assert set(policies) == LONG_RUNNING | {"migrate", "settings"}
+    everything = policies.pop("settings")
+    assert everything["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in everything and "egress" not in everything
+    assert {component for component, spec in policies.items() if "ingress" in spec} == {"web", "gateway"}
+
+
+def test_a_changed_place_makes_a_new_job_and_an_unchanged_release_none() -> None:
+    def job(**values: Any) -> str:
+        return next(item["metadata"]["name"] for item in chart.render(values) if item["kind"] == "Job")
+
+    assert job() == job(web={"replicas": 5})
+    assert len({job(), job(places="[[region]]"), job(image={"tag": "0.2.0"})}) == 3
+
+
+def test_names_fit_whatever_the_release_is_called() -> None:
+    manifests = chart.render(
+        {"fullnameOverride": "m" * 40, "storage": {"volume": {"hostPath": {"path": "/w"}}}}
+    )
+    assert [item for item in manifests if len(item["metadata"]["name"]) > 63] == []
+
+
+def test_the_notes_tell_what_is_missing() -> None:
+    assert "create secret generic marketplace" in chart.notes({})
+    assert "no `places` were given" in chart.notes({})
+    assert "no `places` were given" not in chart.notes({"places": "[[region]]"})
