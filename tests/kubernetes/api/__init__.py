@@ -1,0 +1,1 @@
+"""The stand-in API server: what it knows of objects (pure), and HTTP around it."""
