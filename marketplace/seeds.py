@@ -74,8 +74,10 @@ def _checked(row: models.Model) -> models.Model:
     relations = {field.name for field in row._meta.fields if field.is_relation}
     try:
         row.clean_fields(exclude=relations)
+        row.clean()
     except ValidationError as error:
-        raise SeedError(f"{row._meta.label} {row}: {error.message_dict}") from error
+        fields = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items())
+        raise SeedError(f"{row._meta.verbose_name} {row}: {fields}") from error
     return row
 
 

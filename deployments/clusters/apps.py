@@ -1,6 +1,12 @@
 from django.apps import AppConfig
 
+from deployments.clusters.site import configuration_problem
+from marketplace.hardware.configurations import register_check
+
 
 class ClustersConfig(AppConfig):
     name = "deployments.clusters"
     verbose_name = "Clusters"
+
+    def ready(self) -> None:
+        register_check(configuration_problem)

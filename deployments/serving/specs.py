@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from deployments.serving.errors import WishRefused
 from deployments.serving.spec import Mount, Resources, ServingSpec
 from marketplace.catalog.models import ModelVersion, Recipe
+from marketplace.hardware.attachments import Attachment, count_problem
 from marketplace.hardware.models import Flavor, NodePool
 from runtimes.contract import ServingEnvironment, Task
 
@@ -34,12 +36,26 @@ def weights_mounts(version: ModelVersion) -> tuple[Mount, ...]:
 
 
 def pod_resources(flavor: Flavor, pool: NodePool) -> Resources:
-    """A pod takes the whole flavor and may land on the pool's nodes."""
+    """A pod takes the whole flavor and may land on the pool's nodes.
+
+    Raises WishRefused for a flavor that nobody can be given.
+    """
+    chip = flavor.accelerator
+    problem = count_problem(chip.attachment, flavor.accelerator_count)
+    if problem:
+        raise WishRefused(
+            f"{flavor.slug} cannot be had: {problem} Take another flavor; we have to mend this one.",
+            type="flavor-unusable",
+            field="flavor",
+        )
+    # A device plug-in without a name for its chips gives none away.
+    attached = bool(chip.resource_name) or chip.attachment != Attachment.DEVICE_PLUGIN
     return Resources(
         cpu_millicores=int(flavor.vcpus * 1000),
         memory_bytes=flavor.memory_bytes,
-        accelerator_resource=flavor.accelerator.resource_name,
-        accelerator_count=flavor.accelerator_count if flavor.accelerator.resource_name else 0,
+        accelerator_resource=chip.resource_name,
+        accelerator_count=flavor.accelerator_count if attached else 0,
+        attachment=Attachment(chip.attachment),
         node_selector=dict(pool.node_selector),
         tolerations=tuple(_tolerate(taint) for taint in pool.taints),
     )

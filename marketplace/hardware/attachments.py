@@ -20,15 +20,16 @@ class Attachment(StrEnum):
     IPUJOB = "ipujob"
 
 
-LABELS = {
-    Attachment.DEVICE_PLUGIN: "Device plug-in: a resource of the node",
-    Attachment.IPUJOB: "IPUJob of Graphcore's operator",
+ATTACHMENTS = {
+    Attachment.DEVICE_PLUGIN.value: "Device plug-in: a resource of the node",
+    Attachment.IPUJOB.value: "IPUJob of Graphcore's operator",
 }
+"""As staff read them."""
 
 
 def count_problem(attachment: str, count: int) -> str:
     """Why nobody can be given so many accelerators at once, and what can; empty if they can."""
-    if Attachment(attachment) is not Attachment.IPUJOB:
+    if attachment != Attachment.IPUJOB:
         return ""
     if 1 <= count <= LARGEST_PARTITION and count & (count - 1) == 0:
         return ""

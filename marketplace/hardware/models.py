@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.core.exceptions import ValidationError
 from django.db import models
 
+from marketplace.hardware.attachments import ATTACHMENTS, Attachment, count_problem
+from marketplace.hardware.configurations import check_configuration
 from marketplace.ids import PublicIdField
 
 
@@ -28,10 +31,19 @@ class Accelerator(models.Model):
     bandwidth_bytes_per_second = models.BigIntegerField(null=True, blank=True)
     cores = models.PositiveIntegerField(null=True, blank=True)
     resource_name = models.CharField(max_length=80, blank=True)  # Kubernetes': nvidia.com/gpu; empty = CPU
+    attachment = models.CharField(
+        max_length=16, choices=list(ATTACHMENTS.items()), default=Attachment.DEVICE_PLUGIN.value
+    )
     source = models.TextField(blank=True)
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        by_plugin = self.attachment == Attachment.DEVICE_PLUGIN
+        if by_plugin and self.family != AcceleratorFamily.CPU and not self.resource_name:
+            problem = "A device plug-in gives chips a name, for example nvidia.com/gpu: which one?"
+            raise ValidationError({"resource_name": problem})
 
 
 class Region(models.Model):
@@ -54,7 +66,7 @@ class Cluster(models.Model):
     slug = models.SlugField(max_length=40, unique=True)
     region = models.ForeignKey(Region, on_delete=models.PROTECT, related_name="clusters")
     kind = models.CharField(max_length=16, choices=ClusterKind.choices)
-    # Kubernetes: {"kubeconfig": path or "", "context": name}; empty kubeconfig = in-cluster service account.
+    # What it may hold is said by `deployments.clusters.site`.
     configuration = models.JSONField(default=dict, blank=True)
     enabled = models.BooleanField(default=True)  # False: nothing new is placed here
     # When all of it was last observed. What vanished since is known to have been there until then, no longer.
@@ -62,6 +74,9 @@ class Cluster(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean(self) -> None:
+        check_configuration(self.kind, self.configuration)
 
 
 class MachineClass(models.TextChoices):
@@ -90,6 +105,13 @@ class Flavor(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if not hasattr(self, "accelerator"):
+            return  # the form says that it is missing
+        problem = count_problem(self.accelerator.attachment, self.accelerator_count)
+        if problem:
+            raise ValidationError({"accelerator_count": problem})
 
     @property
     def model_memory_bytes(self) -> int:

@@ -1,42 +1,44 @@
-"""Makes accelerators, flavors, regions and the local cluster from the data files of this folder."""
+"""Makes accelerators, flavors and places from the data files of this folder, or places from a provider's
+own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import psutil
 
 from marketplace.hardware.models import Accelerator, Cluster, Flavor, NodePool, Region
+from marketplace.hardware.places import Places
 from marketplace.seeds import SeedCount, create_missing, find, read_data
 
 GB = 10**9
 GIB = 2**30
 
 
-def seed_hardware(*, update: bool = False) -> dict[str, SeedCount]:
-    """Counts by table."""
-    counts = {}
-    counts["accelerators"] = create_missing(
-        Accelerator,
-        map(accelerator_values, read_data("hardware", "accelerators")["accelerator"]),
+def seed_hardware(*, places: Places | None = None, update: bool = False) -> dict[str, SeedCount]:
+    """Counts by table. `places` take the place of the shipped ones, and hold as they are written."""
+    own = places is not None
+    counts = _seed_sizes(
+        read_data("hardware", "accelerators")["accelerator"],
+        read_data("hardware", "flavors")["flavor"],
         update=update,
     )
-    accelerators = {row.slug: row for row in Accelerator.objects.all()}
-    counts["flavors"] = create_missing(
-        Flavor,
-        [flavor_values(row, accelerators) for row in read_data("hardware", "flavors")["flavor"]],
-        update=update,
-    )
-    places = read_data("hardware", "places")
-    counts["regions"] = create_missing(Region, places["region"], update=update)
+    if places is not None:
+        added = _seed_sizes(places.rows("accelerator"), places.rows("flavor"), update=True)
+        counts = {name: count + added[name] for name, count in counts.items()}
+        data = {table: places.rows(table) for table in ("region", "cluster", "node_pool")}
+    else:
+        data = read_data("hardware", "places")
+    update = update or own
+    counts["regions"] = create_missing(Region, data["region"], update=update)
     regions = {row.slug: row for row in Region.objects.all()}
     counts["clusters"] = create_missing(
         Cluster,
         [
             {**row, "region": find(regions, slug=row["region"], of=f"Cluster {row['slug']}")}
-            for row in places["cluster"]
+            for row in data["cluster"]
         ],
         update=update,
     )
@@ -44,9 +46,20 @@ def seed_hardware(*, update: bool = False) -> dict[str, SeedCount]:
     flavors = {row.slug: row for row in Flavor.objects.all()}
     counts["node pools"] = create_missing(
         NodePool,
-        [node_pool_values(row, clusters, flavors) for row in places["node_pool"]],
+        [node_pool_values(row, clusters, flavors) for row in data["node_pool"]],
         key=("cluster", "flavor"),
         update=update,
+    )
+    return counts
+
+
+def _seed_sizes(
+    chips: Iterable[Mapping[str, Any]], sizes: Iterable[Mapping[str, Any]], *, update: bool
+) -> dict[str, SeedCount]:
+    counts = {"accelerators": create_missing(Accelerator, map(accelerator_values, chips), update=update)}
+    accelerators = {row.slug: row for row in Accelerator.objects.all()}
+    counts["flavors"] = create_missing(
+        Flavor, [flavor_values(row, accelerators) for row in sizes], update=update
     )
     return counts
 

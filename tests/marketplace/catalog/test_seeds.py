@@ -80,6 +80,7 @@ def test_every_task_and_family_is_there():
         ("bare_metal", "cpu"),
         ("virtual", "cuda"),
         ("bare_metal", "cuda"),
+        ("virtual", "rocm"),
         ("bare_metal", "rocm"),
         ("virtual", "ipu"),
         ("bare_metal", "ipu"),

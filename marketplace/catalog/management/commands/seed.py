@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,6 +12,7 @@ from marketplace.billing.seeds import seed_prices
 from marketplace.catalog.packages import ConversionFailed, PackageMissing
 from marketplace.catalog.safety import UnsafeModel
 from marketplace.catalog.seeds import packaged_models, publish_package, seed_catalog
+from marketplace.hardware.places import read_places
 from marketplace.hardware.seeds import seed_hardware
 from marketplace.seeds import SeedCount, SeedError
 
@@ -30,18 +32,32 @@ class Command(BaseCommand):
             action="store_true",
             help="Give existing rows the data files' values again (not prices).",
         )
+        parser.add_argument(
+            "--places",
+            type=Path,
+            metavar="FILE",
+            help="TOML file with regions, clusters, node pools and prices of your own, instead of the local "
+            "cluster; its rows are made to be as written (prices are only added). Its shape is described in "
+            "marketplace/hardware/places.py.",
+        )
         parser.add_argument("--no-weights", action="store_true", help="Leave the packaged models out.")
 
-    def handle(self, *args: Any, update: bool, no_weights: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, update: bool, no_weights: bool, places: Path | None = None, **options: Any
+    ) -> None:
+        try:
+            own = read_places(places) if places else None
+        except SeedError as error:
+            raise CommandError(str(error)) from error
         try:
             with transaction.atomic():
                 counts = {
-                    **seed_hardware(update=update),
-                    "prices": seed_prices(),
+                    **seed_hardware(places=own, update=update),
+                    "prices": seed_prices(own),
                     **seed_catalog(update=update),
                 }
         except SeedError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(f"{places}: {error}" if places else str(error)) from error
         total = sum(counts.values(), start=SeedCount())
         for name, count in counts.items():
             if count.created or count.updated:

@@ -1,0 +1,1 @@
+"""Samples of what the marketplace deploys, and the Kubernetes objects that they become."""
