@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from deployments.clusters.port import ObservedPod
 from deployments.reconcile.decision import Happening, ReplicaChange
+from deployments.reconcile.outages import NOT_READY, Outage
 from deployments.reconcile.replicas import ReplicaFacts, observed_replicas, stopping_replica
-from deployments.reconcile.termination import TerminationReason, customer_text
+from deployments.reconcile.termination import Payer, TerminationReason, customer_text
 from marketplace.billing.metering import Stretch
 
 Stretches = Callable[..., list[Stretch]]
@@ -17,6 +19,8 @@ Stretches = Callable[..., list[Stretch]]
 
 QUIET = (TerminationReason.COMPLETED, TerminationReason.STOP_REQUESTED, TerminationReason.NEVER_STARTED)
 """Ends that are no news of their own: the state of the workload tells them."""
+QUIET_AFTER_OUTAGE = timedelta(minutes=1)
+"""An outage that begins so soon after another is told with neither."""
 
 
 def replica_changes(
@@ -64,16 +68,18 @@ def _change(
 ) -> ReplicaChange:
     if facts.ended_at is not None:
         ended = facts if stop is None else stopping_replica(facts, at=stop)
-        return ReplicaChange(facts=ended, stretches=stretches(ended))
+        return ReplicaChange(facts=ended, before=before, stretches=stretches(ended))
     if stop is not None:
-        return ReplicaChange(facts=stopping_replica(facts, at=stop))
+        return ReplicaChange(facts=stopping_replica(facts, at=stop), before=before)
     if before is not None and before.stop_requested_at is not None and not going:
         # The customer changed their mind before it was stopped, and it goes on. What came between the request
         # and this moment is settled now, as not theirs to pay; the time from here on counts again.
         return ReplicaChange(
-            facts=replace(facts, stop_requested_at=None), stretches=stretches(facts, until=now)
+            facts=replace(facts, stop_requested_at=None),
+            before=before,
+            stretches=stretches(facts, until=now),
         )
-    return ReplicaChange(facts=facts)
+    return ReplicaChange(facts=facts, before=before)
 
 
 def endings(changes: Iterable[ReplicaChange]) -> tuple[Happening, ...]:
@@ -91,3 +97,43 @@ def endings(changes: Iterable[ReplicaChange]) -> tuple[Happening, ...]:
             )
         )
     return tuple(happenings)
+
+
+def outage_news(changes: Iterable[ReplicaChange]) -> tuple[Happening, ...]:
+    """What the customer is told of replicas that stopped to answer, or answer again.
+
+    Of a replica that comes and goes in quick succession only the first time is told.
+    """
+    happenings = []
+    for change in changes:
+        facts, before = change.facts, change.before
+        known = before.outages if before else ()
+        if facts.stop_requested_at is not None or facts.ended_at is not None or facts.outages == known:
+            continue
+        for earlier, outage in pairwise((None, *facts.outages)):
+            if outage is None or outage in known or (earlier and _is_soon(earlier, outage)):
+                continue
+            was_told = bool(known) and known[-1].start == outage.start
+            happenings += _told(facts, outage, was_told=was_told)
+    return tuple(happenings)
+
+
+def _is_soon(earlier: Outage, later: Outage) -> bool:
+    return earlier.end is not None and later.start - earlier.end < QUIET_AFTER_OUTAGE
+
+
+def _told(facts: ReplicaFacts, outage: Outage, *, was_told: bool) -> list[Happening]:
+    why = "" if outage.reason == NOT_READY else " " + customer_text(TerminationReason(outage.reason))
+    since = f"{outage.start:%H:%M:%S} UTC"
+    free = " This time is not billed." if outage.payer is Payer.PROVIDER else ""
+    if outage.end is None:
+        if was_told and not why:
+            return []
+        message = f"Replica {facts.name} does not answer since {since}.{why}{free}"
+        return [Happening(reason=f"Replica{outage.reason}", message=message)]
+    seconds = (outage.end - outage.start).total_seconds()
+    if was_told:
+        message = f"Replica {facts.name} answers again after {seconds:.0f} s.{free}"
+    else:
+        message = f"Replica {facts.name} did not answer for {seconds:.0f} s from {since}.{why}{free}"
+    return [Happening(reason="ReplicaReadyAgain", message=message)]

@@ -28,6 +28,8 @@ class ReplicaChange:
     """New facts of one replica, and what of its life can be billed for good now."""
 
     facts: ReplicaFacts
+    before: ReplicaFacts | None = None
+    """What was recorded of it until now."""
     stretches: Sequence[Stretch] = ()
 
 

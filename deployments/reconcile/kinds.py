@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from deployments.clusters.port import Cluster, Observation
 from deployments.reconcile.conditions import Problem
 from deployments.reconcile.decision import Decision
+from deployments.reconcile.outages import Outage
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.serving.models import Replica, Revision
 from marketplace.billing.metering import Stretch
@@ -87,7 +88,14 @@ REPLICA_COLUMNS = tuple(item.name for item in fields(ReplicaFacts))
 
 def facts_of(replica: Replica) -> ReplicaFacts:
     """A replica's row as a value."""
-    return ReplicaFacts(**{name: getattr(replica, name) for name in REPLICA_COLUMNS})
+    columns = {name: getattr(replica, name) for name in REPLICA_COLUMNS}
+    return ReplicaFacts(**columns | {"outages": tuple(map(Outage.from_json, replica.outages))})
+
+
+def columns_of(facts: ReplicaFacts) -> dict[str, Any]:
+    """The value as columns of a replica's row."""
+    columns = {name: getattr(facts, name) for name in REPLICA_COLUMNS}
+    return columns | {"outages": [outage.to_json() for outage in facts.outages]}
 
 
 def recorded_replicas(within: Q, *, uids: Collection[str]) -> dict[str, dict[str, ReplicaFacts]]:

@@ -7,13 +7,12 @@ are written together, so neither can be there without the other.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from django.db import transaction
 
 from deployments.reconcile.decision import Decision, ReplicaChange, TrainingRecord
-from deployments.reconcile.kinds import Kind, Loaded
+from deployments.reconcile.kinds import Kind, Loaded, columns_of
 from deployments.reconcile.leases import Lease
 from deployments.reconcile.usage import unrecorded
 from deployments.serving.events import record_fact
@@ -50,8 +49,8 @@ def _record_replica(change: ReplicaChange, *, loaded: Loaded, kind: Kind) -> Non
     facts = change.facts
     Replica.objects.update_or_create(
         uid=facts.uid,
-        defaults=asdict(facts),
-        create_defaults=asdict(facts)
+        defaults=columns_of(facts),
+        create_defaults=columns_of(facts)
         | {"organization": row.organization, "resource": row.public_id, "cluster": row.cluster},
     )
     if not change.stretches:

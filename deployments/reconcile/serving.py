@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 
 from deployments.clusters.port import Cluster, Manifest, Observation
 from deployments.clusters.registry import site_of
-from deployments.reconcile.changes import endings, replica_changes
+from deployments.reconcile.changes import endings, outage_news, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
@@ -151,7 +151,7 @@ class Serving:
             ),
             revisions=_revision_facts(loaded, wish, rollout, now=now),
             replicas=changes,
-            happenings=(*endings(changes), *_transitions(row, status)),
+            happenings=(*outage_news(changes), *endings(changes), *_transitions(row, status)),
             steps=steps,
         )
 

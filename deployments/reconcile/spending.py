@@ -12,9 +12,11 @@ from django.db.models import Q
 
 from deployments.reconcile.kinds import LIVING, RELATED, facts_of, recorded_replicas
 from deployments.reconcile.registry import KINDS
+from deployments.reconcile.termination import Payer
 from deployments.serving.models import Replica
 from marketplace.accounts.models import Organization
 from marketplace.billing.live import Lifetime, LiveUsage
+from marketplace.billing.metering import Gap
 
 
 def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
@@ -44,5 +46,13 @@ def lifetimes() -> Iterator[Lifetime]:
         assert facts.started_at is not None and facts.ended_at is not None  # as filtered
         if facts.started_at < facts.ended_at:
             yield Lifetime(
-                replica_uid=facts.uid, resource=replica.resource, start=facts.started_at, end=facts.ended_at
+                replica_uid=facts.uid,
+                resource=replica.resource,
+                start=facts.started_at,
+                end=facts.ended_at,
+                outages=[
+                    Gap(outage.start, outage.end or facts.ended_at)
+                    for outage in facts.outages
+                    if outage.payer is Payer.PROVIDER
+                ],
             )

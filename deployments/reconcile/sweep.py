@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -88,9 +88,9 @@ def sweep_cluster(
     began = now()
     observed = cluster.observe()
     seen = split(observed)
-    uids = [pod.uid for part in seen.values() for pod in part.pods]
-    replicas = recorded_replicas(Q(cluster=row), uids=uids)
-    _remember_observation(row, replicas, uids=uids, at=began)
+    pods = {pod.uid: pod for part in seen.values() for pod in part.pods}
+    replicas = recorded_replicas(Q(cluster=row), uids=pods.keys())
+    _remember_observation(row, replicas, pods=pods, at=began)
     involved = seen.keys() | replicas.keys()
     known: set[str] = set()
     for kind in KINDS.values():
@@ -114,28 +114,39 @@ def _remember_observation(
     row: hardware.Cluster,
     replicas: Mapping[str, Mapping[str, ReplicaFacts]],
     *,
-    uids: Collection[str],
+    pods: Mapping[str, ObservedPod],
     at: datetime,
 ) -> None:
-    """Keeps until when replicas are known to have lived, for those that vanish without a report.
+    """Keeps until when replicas are known to have lived, for those that vanish without a report, and until
+    when they are known to have been ready, for those that were away between two looks.
 
     One write for the cluster stands for all replicas that were seen, so that nothing is written of a replica
     as long as it lives. In PostgreSQL, because bills depend on it.
     """
-    missing = {
+    living = [facts for known in replicas.values() for facts in known.values() if facts.ended_at is None]
+    missing = {facts.uid for facts in living if facts.last_seen_at is None and facts.uid not in pods}
+    changed = {
         facts.uid
-        for known in replicas.values()
-        for facts in known.values()
-        if facts.ended_at is None and facts.last_seen_at is None and facts.uid not in uids
+        for facts in living
+        if facts.uid in pods and facts.ready_seen_at is None and _readiness_changed(facts, pods[facts.uid])
     }
     with transaction.atomic():
+        # They were last seen so by the sweep before this one: kept, because the next write forgets it.
         if missing and row.observed_at is not None:
-            # They were last seen by the sweep before this one: kept, because the next write forgets it.
             Replica.objects.filter(LIVING, uid__in=missing, last_seen_at=None).update(
                 last_seen_at=row.observed_at
             )
+        if changed and row.observed_at is not None:
+            Replica.objects.filter(LIVING, uid__in=changed, ready_seen_at=None).update(
+                ready_seen_at=row.observed_at
+            )
         hardware.Cluster.objects.filter(pk=row.pk).update(observed_at=at)
     row.observed_at = at
+
+
+def _readiness_changed(facts: ReplicaFacts, pod: ObservedPod) -> bool:
+    known, seen = facts.ready_changed_at, pod.ready_changed_at
+    return known is not None and seen is not None and seen > known
 
 
 def needs_a_look(kind: Kind, loaded: Loaded, seen: Observation, *, now: datetime) -> bool:

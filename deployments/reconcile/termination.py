@@ -1,6 +1,6 @@
 """Why a replica ended, and what that means: for the workload, for a retry, for the customer, for the bill.
 
-One enum, four total functions over it. The facts are Kubernetes' (reason, exit code) and the runtime's exit
+One enum, total functions over it. The facts are Kubernetes' (reason, exit code) and the runtime's exit
 codes (`runtimes.contract.ExitCode`); nothing else in the product interprets them. Pure.
 """
 
@@ -139,6 +139,7 @@ _BY_WORD = {
     "EvictionByEvictionAPI": TerminationReason.EVICTED,
     "TerminationByKubelet": TerminationReason.EVICTED,
     "NodeLost": TerminationReason.NODE_LOST,
+    "NodeUnreachable": TerminationReason.NODE_LOST,
     "NodeShutdown": TerminationReason.NODE_LOST,
     "Terminated": TerminationReason.NODE_LOST,
 }
@@ -200,3 +201,13 @@ def customer_text(reason: TerminationReason) -> str:
 def who_pays(reason: TerminationReason) -> Payer:
     """Who pays for the time that a training replica ran."""
     return _MEANINGS[reason].payer
+
+
+def who_pays_outage(reason: TerminationReason) -> Payer:
+    """Who pays for the time that a serving replica was down because its container ended so.
+
+    The customer only for a failure that is theirs: settings or data that cannot work. All else is the
+    provider's: running out of memory too, because we had said that it fits, and an end that is no failure,
+    because nobody had asked for it.
+    """
+    return who_pays(reason) if state_after(reason) is Outcome.FAILED else Payer.PROVIDER

@@ -3,7 +3,8 @@
 The stretches of a replica tile the time from the start of its container to its end: no gap, no overlap.
 
 - Serving: starting is the provider's, until the model has answered for the first time. From then on the
-  customer's, until the replica ends or is asked to stop.
+  customer's as long as it answers, until the replica ends or is asked to stop. Outages in between are the
+  provider's, unless the customer's own settings ended the container.
 - Training: the customer's, unless the run ended by the provider's fault; then none of it is.
 - What follows a request to stop is never the customer's.
 - Nor is what follows the last moment at which a replica that vanished is known to have been there: nobody
@@ -26,6 +27,7 @@ class Phase(StrEnum):
 
     STARTING = "starting"
     SERVING = "serving"
+    OUTAGE = "outage"
     TRAINING = "training"
 
 
@@ -39,9 +41,20 @@ def serving_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -
     stop = _within(_end_of_service(replica, end), ready, end)
     return _not_empty(
         Stretch(Phase.STARTING, Payer.PROVIDER, start, ready),
-        Stretch(Phase.SERVING, Payer.CUSTOMER, ready, stop),
+        *_service(replica, ready, stop),
         Stretch(Phase.SERVING, Payer.PROVIDER, stop, end),
     )
+
+
+def _service(replica: ReplicaFacts, start: datetime, end: datetime) -> list[Stretch]:
+    """The time between the first answer and the request to stop, outages told apart."""
+    found = []
+    for outage in replica.outages:
+        begin = _within(outage.start, start, end)
+        found.append(Stretch(Phase.SERVING, Payer.CUSTOMER, start, begin))
+        start = _within(outage.end or end, begin, end)
+        found.append(Stretch(Phase.OUTAGE, outage.payer, begin, start))
+    return [*found, Stretch(Phase.SERVING, Payer.CUSTOMER, start, end)]
 
 
 def training_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:

@@ -163,8 +163,16 @@ class Replica(models.Model):
     ready = models.BooleanField(default=False)
     created_at = models.DateTimeField()
     scheduled_at = models.DateTimeField(null=True)
+    image_pulled_at = models.DateTimeField(null=True)
+    weights_done_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     ready_at = models.DateTimeField(null=True)
+    # When it changed last from ready to not ready or back; null until it was ready for the first time.
+    ready_changed_at = models.DateTimeField(null=True)
+    # Of one whose readiness has changed: until when it is known to have been as recorded.
+    ready_seen_at = models.DateTimeField(null=True)
+    # When it did not answer although it had before: [{"start", "end" or null, "reason"}], oldest first.
+    outages = models.JSONField(default=list)
     finished_at = models.DateTimeField(null=True)
     # When it was first missing from an observation without a reported end; stands in for `finished_at`.
     vanished_at = models.DateTimeField(null=True)
@@ -175,6 +183,8 @@ class Replica(models.Model):
     stop_requested_at = models.DateTimeField(null=True)
     restarts = models.PositiveIntegerField(default=0)
     exit_code = models.IntegerField(null=True)
+    last_end_at = models.DateTimeField(null=True)  # of the newest run of its container that ended
+    last_end_reason = models.CharField(max_length=80, blank=True)
     reason = models.CharField(max_length=80, blank=True)
     message = models.TextField(blank=True)
 

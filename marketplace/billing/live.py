@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from marketplace.accounts.models import Organization
-from marketplace.billing.metering import Stretch
+from marketplace.billing.metering import Gap, Stretch
 from marketplace.billing.models import Price
 from marketplace.hardware.models import Flavor, Region
 
@@ -47,6 +47,8 @@ class Lifetime:
     start: datetime
     """Of its container."""
     end: datetime
+    outages: Sequence[Gap] = ()
+    """When it did not answer, by no fault of the customer's: none of this may be billed."""
 
 
 LifetimeSource = Callable[[], Iterable[Lifetime]]

@@ -74,6 +74,7 @@ class Price(models.Model):
 class UsagePhase(models.TextChoices):
     STARTING = "starting", "Starting"
     SERVING = "serving", "Serving"
+    OUTAGE = "outage", "Outage"  # it had answered and did not
     TRAINING = "training", "Training"
 
 

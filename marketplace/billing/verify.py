@@ -14,9 +14,9 @@ from itertools import groupby
 from marketplace.accounts.models import Organization
 from marketplace.billing.ledger import stretch_of
 from marketplace.billing.live import lifetimes
-from marketplace.billing.metering import Stretch, cut, gaps
+from marketplace.billing.metering import Gap, Stretch, clip, cut, gaps
 from marketplace.billing.models import UsageInterval
-from marketplace.billing.statement import Line, LineKey, merge_lines
+from marketplace.billing.statement import BILLED_CAUSE, Line, LineKey, merge_lines
 from marketplace.billing.usage import Selection, line_key, recorded_lines
 
 AT_ONCE = 2000
@@ -38,7 +38,8 @@ def verify_ledger() -> Report:
     """Reads the whole ledger.
 
     1. Each replica's intervals must tile its time: belong to one resource and leave no gap, also against the
-       life that the cluster reported, where a source knows it.
+       life that the cluster reported, where a source knows it. No moment at which it is known not to have
+       answered may be billed.
     2. Each organization's bill is computed a second time, row by row and cut at every midnight, and must be
        what the statement says, line by line.
     """
@@ -62,6 +63,7 @@ def verify_ledger() -> Report:
             start=whole.start if whole else None,
             end=whole.end if whole else None,
         )
+        problems += _billed_outages(uid, life, outages=whole.outages if whole else ())
         for row in life:
             whole_row = stretch_of(row)
             for piece in cut([whole_row], at=_midnights(whole_row)):
@@ -86,6 +88,15 @@ def _gaps(
     return [
         f"replica {uid} of {resource}: nothing is recorded from {gap}"
         for gap in gaps(stretches, start=start, end=end)
+    ]
+
+
+def _billed_outages(uid: str, life: Sequence[UsageInterval], *, outages: Sequence[Gap]) -> list[str]:
+    billed = [stretch_of(row) for row in life if row.cause == BILLED_CAUSE]
+    wrong = [part for outage in outages for part in clip(billed, start=outage.start, end=outage.end)]
+    return [
+        f"replica {uid} of {life[0].resource} did not answer and is billed: {Gap(part.start, part.end)}"
+        for part in wrong
     ]
 
 

@@ -29,6 +29,8 @@ class Replica:
     ended_at: datetime | None
     intervals: tuple[tuple[datetime, datetime], ...]
     """Billed and unbilled stretches, [from, until), in order."""
+    billed: tuple[tuple[datetime, datetime], ...] = ()
+    """Those that the customer pays."""
 
 
 def read_replicas(home: Home) -> list[Replica]:
@@ -41,11 +43,15 @@ def read_replicas(home: Home) -> list[Replica]:
             )
             rows = cursor.fetchall()
             cursor.execute(
-                "SELECT replica_uid, lower(during), upper(during) FROM billing_usageinterval ORDER BY 2"
+                "SELECT replica_uid, lower(during), upper(during), cause"
+                " FROM billing_usageinterval ORDER BY 2"
             )
             intervals: dict[str, list[tuple[datetime, datetime]]] = {}
-            for uid, start, end in cursor.fetchall():
+            billed: dict[str, list[tuple[datetime, datetime]]] = {}
+            for uid, start, end, cause in cursor.fetchall():
                 intervals.setdefault(uid, []).append((start, end))
+                if cause == "customer":
+                    billed.setdefault(uid, []).append((start, end))
     finally:
         connection.close()
     return [
@@ -55,6 +61,7 @@ def read_replicas(home: Home) -> list[Replica]:
             started_at=start,
             ended_at=end,
             intervals=tuple(intervals.get(uid, ())),
+            billed=tuple(billed.get(uid, ())),
         )
         for uid, resource, start, end in rows
     ]
@@ -89,6 +96,27 @@ def read_container_logs(home: Home) -> dict[str, datetime | None]:
         if words:
             found[uid] = datetime.fromtimestamp(float(words[1]), UTC) if words[0] == "standin" else None
     return found
+
+
+def read_restarts(home: Home) -> dict[str, list[datetime]]:
+    """Uid of every pod -> when its stand-in container started anew, after the first time."""
+    found = {}
+    for log in sorted((home.cluster / "logs").glob("*/*.log")):
+        starts = [line.split() for line in log.read_text(errors="replace").splitlines()]
+        times = [datetime.fromtimestamp(float(words[1]), UTC) for words in starts if words[:1] == ["standin"]]
+        found[log.stem.partition("-")[2]] = times[1:]
+    return found
+
+
+def billed_outages(replicas: Iterable[Replica], restarts: Mapping[str, list[datetime]]) -> list[str]:
+    """Replicas whose customer pays for a moment at which the container had only just started anew."""
+    return [
+        f"replica {replica.uid} started anew at {moment} and is billed from {lower} to {upper}"
+        for replica in replicas
+        for moment in restarts.get(replica.uid, ())
+        for lower, upper in replica.billed
+        if lower < moment < upper
+    ]
 
 
 def unrecorded_containers(replicas: Iterable[Replica], logs: Mapping[str, datetime | None]) -> list[str]:

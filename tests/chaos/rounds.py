@@ -138,6 +138,7 @@ def find_wrongs(world: World) -> list[str]:
         return [*found, f"cannot look: {error}"]
     found += _wrong_containers(world)
     found += facts.wrong_bills(replicas)
+    found += facts.billed_outages(replicas, facts.read_restarts(product.home))
     found += facts.unrecorded_containers(replicas, facts.read_container_logs(product.home))
     gone = {wish.id for wish in world.wishes if wish.state == "deleted"}
     found += [

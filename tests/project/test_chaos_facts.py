@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.chaos.facts import Replica, unrecorded_containers, wrong_bills
+from tests.chaos.facts import Replica, billed_outages, unrecorded_containers, wrong_bills
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,3 +53,16 @@ def test_it_finds_lost_and_doubled_usage(case, given, sentences):
 )
 def test_it_finds_containers_that_nobody_recorded(case, printed, sentences):
     assert len(unrecorded_containers([replica((0, 60))], printed)) == sentences, case
+
+
+def test_it_finds_a_restart_that_is_billed():
+    bill = Replica(
+        uid="pod-1",
+        resource="dep_1",
+        started_at=at(0),
+        ended_at=at(60),
+        intervals=((at(0), at(60)),),
+        billed=((at(5), at(20)), (at(32), at(60))),
+    )
+    assert billed_outages([bill], {"pod-1": [at(30)]}) == []
+    assert len(billed_outages([bill], {"pod-1": [at(30), at(40)]})) == 1

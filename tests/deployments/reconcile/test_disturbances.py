@@ -20,6 +20,7 @@ from deployments.reconcile.reconciler import Outcome, reconcile
 from deployments.reconcile.tenancy import tenancy_manifests
 from deployments.serving.models import Deployment, Replica, Revision
 from deployments.tuning.models import FineTuningJob
+from marketplace.billing.usage import Selection, make_statement
 from marketplace.billing.verify import verify_ledger
 from marketplace.catalog.models import ModelVersion
 from marketplace.hardware.attachments import Attachment
@@ -262,6 +263,95 @@ def test_a_replica_that_was_only_missing_for_a_moment_is_billed_as_if_it_never_w
         ("serving", "customer", 0, 120),
         ("serving", "provider", 120, 180),
     ]
+
+
+def test_nobody_pays_for_the_time_that_a_crashed_container_did_not_answer(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.cluster.crash(bot.public_id, exit_code=137, word="OOMKilled")
+    world.clock.advance(5)  # it is noticed a little later
+    world.settle()
+    world.clock.advance(25)
+    world.cluster.make_ready(bot.public_id)
+    world.settle()
+    world.clock.advance(60)
+    world.delete(bot)
+    world.settle()
+    world.cluster.let_go()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("outage", "provider", 60, 90),
+        ("serving", "customer", 90, 150),
+    ]
+    assert verify_ledger().problems == []
+    assert [it for it in world.events(bot) if it.startswith("Replica")] == [
+        "ReplicaOutOfMemory",
+        "ReplicaReadyAgain",
+    ]
+
+
+def test_nobody_pays_from_the_loss_of_a_node_on_although_its_pod_stays(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.cluster.make_unready(bot.public_id, reason="NodeLost")
+    world.clock.advance(30)
+    world.settle()
+    usage = make_statement(Selection(organization=world.organization), now=world.clock.now())
+    assert [(it.stretch.phase, it.stretch.cause, it.stretch.duration.seconds) for it in usage.open] == [
+        ("serving", "customer", 60),
+        ("outage", "provider", 30),
+    ]
+    world.clock.advance(270)
+    world.cluster.lose(bot.public_id)  # the pod is given up
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("outage", "provider", 60, 90),
+        ("serving", "provider", 90, 360),  # nobody knows when it ended
+    ]
+    assert verify_ledger().problems == []
+
+
+def test_an_outage_between_two_looks_lasts_from_when_it_was_last_seen_ready(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.settle()
+    world.clock.advance(1000)  # the control plane is down
+    world.cluster.make_unready(bot.public_id)
+    world.clock.advance(10)
+    world.cluster.make_ready(bot.public_id)
+    world.clock.advance(10)
+    world.look()  # notices that it was away, and dies before anybody answers
+    world.clock.advance(10)
+    world.settle()
+    world.delete(bot)
+    world.settle()
+    world.cluster.let_go()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("outage", "provider", 60, 1070),
+        ("serving", "customer", 1070, 1090),
+    ]
+    assert verify_ledger().problems == []
+
+
+def test_the_ledger_is_refused_when_an_outage_is_billed(world: World) -> None:
+    bot = running(world)
+    world.clock.advance(60)
+    world.delete(bot)
+    world.settle()
+    world.cluster.let_go()
+    world.settle()
+    (replica,) = world.replicas(bot)
+    replica.outages = [{"start": replica.ready_at.isoformat(), "end": None, "reason": "NotReady"}]
+    replica.save()
+    (problem,) = verify_ledger().problems
+    assert "did not answer" in problem
 
 
 def test_a_cluster_that_does_not_answer_is_not_taken_for_observed(world: World) -> None:
