@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from runtimes.contract import CacheEnvironment, WeightsPhase, WeightsProgress, parse_weights
 
@@ -82,12 +84,15 @@ class Storage:
             free_share=free_share,
         )
 
-    def start(self, *digests: str, free_share: float = 0.0) -> subprocess.Popen[str]:
-        """The init container of a pod that needs these versions."""
+    def start(
+        self, *digests: str, free_share: float = 0.0, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.Popen[str]:
+        """The init container of a pod that needs these versions; `variables` change what it is told."""
+        told = self.environment(*digests, free_share=free_share).to_environment()
         return subprocess.Popen(
             [sys.executable, "-c", _PROGRAM],
             cwd=ROOT,
-            env={**os.environ, **self.environment(*digests, free_share=free_share).to_environment()},
+            env={**os.environ, **told, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -219,17 +219,7 @@ def test_a_version_that_fits_no_disk_is_refused_in_numbers(storage: Storage):
     ],
 )
 def test_what_cannot_work_is_refused_by_name(
-    storage: Storage,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys,
-    case: str,
-    variable: str,
-    value: str,
-    message: str,
+    storage: Storage, case: str, variable: str, value: str, message: str
 ):
-    from runtimes.cache.__main__ import main
-
-    digest = storage.add(model=MIB)
-    for name, text in (storage.environment(digest).to_environment() | {variable: value}).items():
-        monkeypatch.setenv(name, text)
-    assert (main(), message in capsys.readouterr().out) == (ExitCode.BAD_CONFIGURATION, True), case
+    ended = end_of(storage.start(storage.add(model=MIB), variables={variable: value}))
+    assert (ended.code, message in ended.lines[-1].message) == (ExitCode.BAD_CONFIGURATION, True), case
