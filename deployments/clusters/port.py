@@ -90,8 +90,9 @@ class ObservedPod:
     address: str = ""
     """host:port where the main container listens; empty until the pod has an address."""
     restarts: int = 0
+    """Of the main container, or of `init_container` as long as there is one."""
     exit_code: int | None = None
-    """Of the last container that ended."""
+    """Of the last container that ended, the main one or `init_container`."""
     reason: str = ""
     """Kubernetes' word: Unschedulable, ErrImagePull, CrashLoopBackOff, OOMKilled, Error, Completed…"""
     message: str = ""

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from deployments.clusters.port import ObservedPod
-from deployments.reconcile.termination import customer_text, helps_to_retry, termination_reason
+from deployments.reconcile.termination import (
+    TerminationReason,
+    customer_text,
+    helps_to_retry,
+    termination_reason,
+)
+from runtimes.contract import WEIGHTS_CONTAINER, ExitCode
 
 HOPELESS_RESTARTS = 5
 """A container that ended so often without ever having been ready will not be ready by itself. With the pauses
@@ -53,7 +59,7 @@ def waiting_for(pod: ObservedPod) -> Waiting | None:
             message=pod.message or "The container image cannot be fetched.",
             is_hopeless=pod.reason in _HOPELESS_WORDS,
         )
-    if pod.restarts > 0:
+    if pod.restarts > 0 or _failed_before_start(pod):
         return _restarting(pod)
     if pod.reason == "Unschedulable":
         return Waiting(
@@ -64,7 +70,9 @@ def waiting_for(pod: ObservedPod) -> Waiting | None:
         )
     if pod.scheduled_at is None:
         return Waiting(rank=10, reason="Scheduling", message="Looking for a node.", needs_capacity=True)
-    where = f" on {pod.node}" if pod.node else ""
+    where, to = (f" on {pod.node}", f" to {pod.node}") if pod.node else ("", "")
+    if pod.init_container == WEIGHTS_CONTAINER:
+        return Waiting(rank=10, reason="FetchingWeights", message=f"The weights are on their way{to}.")
     if pod.started_at is None:
         return Waiting(rank=10, reason="Preparing", message=f"Preparing the container{where}.")
     if pod.ready_at is None:
@@ -78,6 +86,10 @@ def longest_wait(pods: Iterable[ObservedPod]) -> Waiting:
     return max(waits, key=lambda wait: (wait.is_hopeless, wait.rank), default=NOT_CREATED)
 
 
+def _failed_before_start(pod: ObservedPod) -> bool:
+    return bool(pod.init_container) and pod.exit_code not in (None, ExitCode.DONE)
+
+
 def _restarting(pod: ObservedPod) -> Waiting:
     ended = termination_reason(
         word=pod.reason,
@@ -86,14 +98,16 @@ def _restarting(pod: ObservedPod) -> Waiting:
         vanished=False,
         stop_requested=False,
     )
-    times = "once" if pod.restarts == 1 else f"{pod.restarts} times"
+    times = "once" if pod.restarts <= 1 else f"{pod.restarts} times"
     code = "" if pod.exit_code is None else f", last with exit code {pod.exit_code}"
     looping = pod.ready_at is None or pod.reason == "CrashLoopBackOff"
+    # Room on a node is like a node: it comes when others go, however long that takes.
+    too_often = pod.restarts >= HOPELESS_RESTARTS and ended is not TerminationReason.WEIGHTS_NO_SPACE
     detail = f" {pod.message}" if pod.message else ""
     return Waiting(
         rank=60,
         reason=ended.value,
         message=f"The container ended and was started again {times}{code}. {customer_text(ended)}{detail}",
         # Once may be bad luck. What helps no one to retry is hopeless the second time.
-        is_hopeless=looping and (pod.restarts >= HOPELESS_RESTARTS or not helps_to_retry(ended)),
+        is_hopeless=looping and (too_often or not helps_to_retry(ended)),
     )

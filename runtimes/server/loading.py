@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from runtimes.cache.holding import hold_for_serving
 from runtimes.contract import ServingEnvironment, Task
 from runtimes.errors import SetupError
 from runtimes.served import ServedModel
@@ -14,6 +15,7 @@ from runtimes.weights import refuse_code, stay_offline, verify_digests
 def load_model(environment: ServingEnvironment) -> ServedModel:
     """The model, verified and loaded but not started. Takes seconds; raises SetupError."""
     stay_offline()
+    environment, verified = hold_for_serving(environment)
     folders = [(Path(environment.model_dir), environment.digests)]
     if environment.adapter_dir:
         folders.append((Path(environment.adapter_dir), environment.adapter_digests))
@@ -23,7 +25,11 @@ def load_model(environment: ServingEnvironment) -> ServedModel:
         refuse_code(folder)
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Hashing needs no interpreter lock, so it is done while the libraries are imported.
-        checks = [pool.submit(verify_digests, folder, digests) for folder, digests in folders]
+        checks = [
+            pool.submit(verify_digests, folder, digests)
+            for folder, digests in folders
+            if folder not in verified
+        ]
         _import_engine(environment.task)
         for check in checks:
             check.result()

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from runtimes.cache.holding import hold_for_tuning
 from runtimes.contract import ContractError, ExitCode, Task, TrainingEventType, TuningEnvironment
 from runtimes.errors import SetupError
 from runtimes.tune.chats import Chat, read_chats
@@ -77,12 +78,14 @@ def _tune(reporter: Reporter, stop: threading.Event) -> ExitCode:
     validation: list[Chat] = []
     if environment.validation_file:
         validation = _read_validation(Path(environment.validation_file))
+    environment, is_verified = hold_for_tuning(environment)
     with ThreadPoolExecutor(max_workers=1) as pool:
         # hashlib lets other threads run, so the weights are read while torch is imported.
-        verified = pool.submit(verify_digests, Path(environment.model_dir), environment.digests)
+        digests = {} if is_verified else environment.digests
+        checked = pool.submit(verify_digests, Path(environment.model_dir), digests)
         from runtimes.tune.run import run
 
-        verified.result()
+        checked.result()
     done = run(environment, train=train, validation=validation, reporter=reporter, should_stop=stop.is_set)
     return ExitCode.DONE if done else ExitCode.STOPPED
 

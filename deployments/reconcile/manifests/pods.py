@@ -14,7 +14,15 @@ from typing import Any
 
 from deployments.clusters.site import STORAGE_CLAIM, Site
 from deployments.reconcile.manifests.objects import owned, resource_labels
-from deployments.serving.spec import Mount, Resources, ServingSpec, TuningSpec
+from deployments.reconcile.manifests.weights import (
+    CachedVersion,
+    cache_variables,
+    cache_volumes,
+    cached_versions,
+    weights_containers,
+    weights_mounts,
+)
+from deployments.serving.spec import Resources, ServingSpec, TuningSpec
 from marketplace.hardware.attachments import Attachment
 
 CONTAINER = "runtime"
@@ -69,7 +77,11 @@ def pod_template(
     """The template of the workload's pods; `container` and `pod` hold what is particular to the workload."""
     priority = site.serving_priority_class if isinstance(spec, ServingSpec) else site.tuning_priority_class
     attached = ATTACHED[spec.resources.attachment]
-    optional = {
+    versions = cached_versions(spec, site=site)
+    main = {**_container(spec, site=site, versions=versions), **container}
+    init = weights_containers(main, versions=versions, variables=ENVIRONMENT)
+    optional: dict[str, Any] = {
+        "initContainers": init,
         "runtimeClassName": site.runtime_class if spec.resources.accelerator_count else "",
         "priorityClassName": priority,
     }
@@ -91,8 +103,8 @@ def pod_template(
             },
             "nodeSelector": dict(spec.resources.node_selector),
             "tolerations": [dict(toleration) for toleration in spec.resources.tolerations],
-            "containers": [{**_container(spec, site=site), **container}],
-            "volumes": _volumes(spec.resources),
+            "containers": [main],
+            "volumes": [*_volumes(spec.resources), *cache_volumes(versions)],
             **{name: value for name, value in optional.items() if value},
             **attached.pod,
             **(pod or {}),
@@ -100,27 +112,29 @@ def pod_template(
     }
 
 
-def environment(spec: ServingSpec | TuningSpec) -> list[dict[str, Any]]:
+def environment(spec: ServingSpec | TuningSpec, *, site: Site) -> list[dict[str, Any]]:
     """The variables that a specification and we set, by name."""
-    return [
-        {"name": name, "value": value} for name, value in sorted({**ENVIRONMENT, **spec.environment}.items())
-    ]
+    cached = cache_variables(cached_versions(spec, site=site))
+    variables = {**ENVIRONMENT, **spec.environment, **cached}
+    return [{"name": name, "value": value} for name, value in sorted(variables.items())]
 
 
-def _container(spec: ServingSpec | TuningSpec, *, site: Site) -> dict[str, Any]:
+def _container(
+    spec: ServingSpec | TuningSpec, *, site: Site, versions: tuple[CachedVersion, ...]
+) -> dict[str, Any]:
     amounts = _amounts(spec.resources)
     attached = ATTACHED[spec.resources.attachment]
     capabilities: dict[str, Any] = {"drop": ["ALL"]}
     if attached.capabilities:
         capabilities["add"] = list(attached.capabilities)
-    mounts = [_volume_mount(mount) for mount in spec.mounts]
+    mounts = [item for mount in spec.mounts for item in weights_mounts(mount, versions=versions)]
     mounts.append({"name": "scratch", "mountPath": SCRATCH_PATH})
     if spec.resources.accelerator_count:
         mounts.append({"name": "shared-memory", "mountPath": SHARED_MEMORY_PATH})
     return {
         "name": CONTAINER,
         "image": site.image(spec.image),
-        "env": environment(spec),
+        "env": environment(spec, site=site),
         # Equal, so that a neighbor's load can neither slow the pod down nor evict it.
         "resources": {"requests": amounts, "limits": amounts},
         "volumeMounts": mounts,
@@ -150,12 +164,3 @@ def _volumes(resources: Resources) -> list[dict[str, Any]]:
         limit = resources.memory_bytes // SHARED_MEMORY_SHARE
         volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": str(limit)}})
     return volumes
-
-
-def _volume_mount(mount: Mount) -> dict[str, Any]:
-    return {
-        "name": "storage",
-        "mountPath": mount.mount_path,
-        "subPath": mount.sub_path,
-        "readOnly": mount.read_only,
-    }

@@ -32,7 +32,7 @@ def serving_deployment(spec: ServingSpec, *, replicas: int, site: Site) -> Manif
         site=site,
         restart_policy="Always",
         grace_seconds=spec.grace_seconds + LEAVING_SECONDS,
-        container=_serving_container(spec),
+        container=_serving_container(spec, site=site),
         pod={"topologySpreadConstraints": _spread(spec)},
     )
     name = revision_name(spec.resource, revision=spec.revision)
@@ -104,9 +104,10 @@ def _spread(spec: ServingSpec) -> list[dict[str, Any]]:
     ]
 
 
-def _serving_container(spec: ServingSpec) -> dict[str, Any]:
+def _serving_container(spec: ServingSpec, *, site: Site) -> dict[str, Any]:
     # Where to listen is the cluster's to say, whatever the specification was built with.
-    given = [item for item in environment(spec) if item["name"] not in ("RUNTIME_HOST", "RUNTIME_PORT")]
+    own = ("RUNTIME_HOST", "RUNTIME_PORT")
+    given = [item for item in environment(spec, site=site) if item["name"] not in own]
     return {
         "env": [
             *given,

@@ -8,13 +8,18 @@ from deployments.clusters.port import Manifest
 from deployments.clusters.site import Site
 from deployments.reconcile.manifests.ipujobs import ipu_job
 from deployments.reconcile.manifests.objects import hashed, metadata, resource_labels
-from deployments.reconcile.manifests.pods import CONTAINER, environment, pod_template
+from deployments.reconcile.manifests.pods import environment, pod_template
 from deployments.reconcile.names import object_name
 from deployments.serving.spec import TuningSpec
 from marketplace.hardware.attachments import Attachment
 from runtimes import contract
 
-HOPELESS_EXITS = (contract.ExitCode.BAD_INPUT, contract.ExitCode.BAD_CONFIGURATION)
+HOPELESS_EXITS = (
+    contract.ExitCode.BAD_INPUT,
+    contract.ExitCode.WEIGHTS_MISSING,
+    contract.ExitCode.WEIGHTS_CORRUPT,
+    contract.ExitCode.BAD_CONFIGURATION,
+)
 """The same data and settings would end the same way: a Job fails at once instead of trying again."""
 SIGTERM_EXIT = 128 + 15
 INTERRUPTED_EXITS = (contract.ExitCode.STOPPED, SIGTERM_EXIT)
@@ -39,7 +44,7 @@ def tuning_job(spec: TuningSpec, *, site: Site) -> Manifest:
         site=site,
         restart_policy="Never",
         grace_seconds=spec.grace_seconds,
-        container={"env": [*environment(spec), *_rendezvous(spec)]},
+        container={"env": [*environment(spec, site=site), *_rendezvous(spec)]},
         # A pod's host name is then the one that its peers look up.
         pod={"subdomain": name} if spec.nodes > 1 else {},
     )
@@ -54,12 +59,11 @@ def tuning_job(spec: TuningSpec, *, site: Site) -> Manifest:
                 **_how_many(spec),
                 "podReplacementPolicy": "Failed",
                 "podFailurePolicy": {
-                    # The first rule that matches decides.
+                    # The first rule that matches decides. They hold for the init container as well.
                     "rules": [
                         {
                             "action": "FailJob",
                             "onExitCodes": {
-                                "containerName": CONTAINER,
                                 "operator": "In",
                                 "values": [int(code) for code in HOPELESS_EXITS],
                             },
@@ -71,7 +75,6 @@ def tuning_job(spec: TuningSpec, *, site: Site) -> Manifest:
                         {
                             "action": "Ignore",
                             "onExitCodes": {
-                                "containerName": CONTAINER,
                                 "operator": "In",
                                 "values": [int(code) for code in INTERRUPTED_EXITS],
                             },

@@ -209,7 +209,7 @@ def test_a_job_fails_at_once_where_trying_again_cannot_help():
             *SCRATCH,
         ],
     }
-    codes = {"containerName": "runtime", "operator": "In"}
+    codes = {"operator": "In"}
     (job,) = tuning_manifests(tuning_spec(), site=SITE)
     assert without_hash(job) == {
         "apiVersion": "batch/v1",
@@ -226,7 +226,7 @@ def test_a_job_fails_at_once_where_trying_again_cannot_help():
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
                 "rules": [
-                    {"action": "FailJob", "onExitCodes": codes | {"values": [65, 78]}},
+                    {"action": "FailJob", "onExitCodes": codes | {"values": [65, 66, 76, 78]}},
                     {
                         "action": "Ignore",
                         "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
