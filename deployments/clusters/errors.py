@@ -16,7 +16,12 @@ class ClusterError(Exception):
 
 
 class ClusterUnreachable(ClusterError):
-    """No answer: network, timeout, API server down. Try again later."""
+    """No answer: network, timeout, API server down or overloaded. Try again later."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that the cluster asks to be left alone for, if it says so."""
 
 
 class ClusterConflict(ClusterError):
@@ -31,6 +36,23 @@ class ClusterForbidden(ClusterError):
 
 class ClusterRejected(ClusterError):
     """The cluster refuses the object as it is (validation, admission). `field` names the place if known."""
+
+    permanent = True
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ClusterNoCapacity(ClusterError):
+    """A quota of the cluster is used up. Something has to end, or the quota has to grow; then it works."""
+
+
+class ClusterMisconfigured(ClusterError):
+    """The configuration of the cluster's row cannot be used. The provider's to mend.
+
+    `field` is the key in the configuration.
+    """
 
     permanent = True
 

@@ -62,6 +62,11 @@ class ObservedObject:
     finalizers: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
     """The object's own status block: readyReplicas of a Deployment, succeeded and failed of a Job."""
+    fields: Mapping[str, Any] | None = field(default=None, repr=False)
+    """Of the fields that we applied those that nobody has changed since, as `deployments.clusters.ownership`
+    shows them; None where nobody but us can change objects."""
+    changed_by: str = ""
+    """Who else has set fields of what the object is, for example kubectl-edit; empty: nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)

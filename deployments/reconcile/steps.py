@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from deployments.clusters.ownership import edited
 from deployments.clusters.port import (
     REVISION_LABEL,
     SPEC_HASH_ANNOTATION,
@@ -71,12 +72,10 @@ def _reason_to_apply(manifest: Manifest, seen: ObservedObject | None) -> str:
     if seen.deleting_since is not None:
         # Applying would only change an object on its way out. The next look finds it gone and creates it.
         return ""
-    if _runs_once(manifest):
-        # Kubernetes refuses to change a Job's pods: what was started runs to its end.
-        return ""
     if seen.spec_hash != manifest["metadata"]["annotations"][SPEC_HASH_ANNOTATION]:
-        return "it is not as wanted"
-    return ""
+        # Kubernetes refuses to change a Job's pods: what was started runs to its end.
+        return "" if _runs_once(manifest) else "it is not as wanted"
+    return edited(manifest, seen)
 
 
 def _runs_once(manifest: Manifest) -> bool:

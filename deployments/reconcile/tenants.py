@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from deployments.clusters.errors import ClusterError
+from deployments.clusters.ownership import edited
 from deployments.clusters.port import (
     SPEC_HASH_ANNOTATION,
     Cluster,
@@ -117,7 +118,11 @@ def _mend(wanted: Iterable[Manifest], items: Iterable[ObservedObject], *, cluste
             continue
         if found is not None and found.status.get("phase") in DEAD_PHASES:
             changed += _remove([found], cluster=cluster)
-        elif found is None or found.spec_hash != manifest["metadata"]["annotations"][SPEC_HASH_ANNOTATION]:
+        elif (
+            found is None
+            or found.spec_hash != manifest["metadata"]["annotations"][SPEC_HASH_ANNOTATION]
+            or edited(manifest, found)
+        ):
             changed += _try(ref, cluster=cluster, manifest=manifest)
     return changed + _remove([item for ref, item in present.items() if ref not in own], cluster=cluster)
 
