@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import django_filters
@@ -17,17 +15,17 @@ from rest_framework.response import Response
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
-from deployments.serving.errors import WishRefused
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan
+from deployments.serving.refusals import refusals_as_problems
+from deployments.serving.rollout_api import RolloutActions
+from deployments.serving.rollout_serializers import DeploymentChangeSerializer
 from deployments.serving.serializers import (
-    DeploymentChangeSerializer,
     DeploymentCreateSerializer,
     DeploymentSerializer,
     EventSerializer,
     LogSerializer,
     PlanSerializer,
-    RevisionSerializer,
     ServingAskSerializer,
 )
 from marketplace.accounts.models import Scope
@@ -37,23 +35,6 @@ from marketplace.rest.views import OrganizationViewSet
 LONGEST_LOG = 1000
 LONGEST_NUMBER = 18
 """Digits. Python refuses to read a number of thousands."""
-
-
-@contextmanager
-def refusals_as_problems() -> Iterator[None]:
-    """Turns a refused wish into 409 problem details naming the field."""
-    try:
-        yield
-    except WishRefused as refusal:
-        errors = [{"field": refusal.field, "message": refusal.message}] if refusal.field else []
-        raise Problem(
-            status=409,
-            type=refusal.type,
-            title=refusal.type.replace("-", " ").capitalize(),
-            detail=refusal.message,
-            errors=errors,
-            **refusal.extra,
-        ) from refusal
 
 
 class PlanViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
@@ -78,7 +59,7 @@ class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has n
     region = django_filters.CharFilter(field_name="cluster__region__slug")
 
 
-class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
+class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, RolloutActions):
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor", "cluster__region", "price")
@@ -130,7 +111,9 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         plan = make_plan(actor=self.actor, ask=asked.to_ask(), besides=deployment)
         with refusals_as_problems():
             return self._answer(
-                lifecycle.update_deployment(actor=self.actor, deployment=deployment, plan=plan)
+                lifecycle.update_deployment(
+                    actor=self.actor, deployment=deployment, plan=plan, rollout=asked.to_rollout()
+                )
             )
 
     @extend_schema(responses={202: DeploymentSerializer})
@@ -156,13 +139,6 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organi
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
         return self.page_of(rows, EventSerializer)
-
-    @extend_schema(responses=RevisionSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None, ordering="-number")
-    def revisions(self, request: Request, public_id: str) -> Response:
-        """Every specification that the deployment has had, the newest first."""
-        rows = self.get_object().revisions.select_related("version", "flavor")
-        return self.page_of(rows, RevisionSerializer)
 
     @extend_schema(
         parameters=[

@@ -65,15 +65,19 @@ class ServingAsk:
         }
 
 
-def ask_of(deployment: Deployment) -> ServingAsk:
-    """What is wished of a deployment now, by the revision aimed at: a plan may be deleted, a revision not."""
-    revision = deployment.revisions.select_related("version__model", "version__parent__model", "flavor").get(
-        number=deployment.target_revision
+def ask_of(deployment: Deployment, *, revision: int | None = None) -> ServingAsk:
+    """What is wished of a deployment now, by the revision aimed at: a plan may be deleted, a revision not.
+
+    `revision` is the number of another revision to ask for.
+    """
+    number = deployment.target_revision if revision is None else revision
+    found = deployment.revisions.select_related("version__model", "version__parent__model", "flavor").get(
+        number=number
     )
-    environment = ServingEnvironment.from_environment(revision.spec["environment"])
+    environment = ServingEnvironment.from_environment(found.spec["environment"])
     return ServingAsk(
-        version=revision.version,
-        flavor=revision.flavor,
+        version=found.version,
+        flavor=found.flavor,
         region=deployment.cluster.region,
         replicas=deployment.desired_replicas,
         context_length=environment.context_length,

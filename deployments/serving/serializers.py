@@ -7,10 +7,12 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db.models import Q, QuerySet
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from deployments.serving.models import Deployment, Event, Plan, Revision
-from deployments.serving.plans import ServingAsk, ask_of, model_facts, quote_json
+from deployments.reconcile.rollout import canary_replicas
+from deployments.serving.models import Deployment, Event, Plan
+from deployments.serving.plans import ServingAsk, model_facts, quote_json
 from marketplace.accounts.models import Organization
 from marketplace.billing.money import quote
 from marketplace.catalog.models import ModelVersion
@@ -156,33 +158,6 @@ class DeploymentCreateSerializer(ServingAskSerializer):
         return super().validate(attrs)
 
 
-class DeploymentChangeSerializer(ServingAskSerializer):
-    """What to change; what is left out stays."""
-
-    model = ModelReferenceField(required=False)
-    replicas = serializers.IntegerField(min_value=1, max_value=100, required=False)
-    max_concurrency = serializers.IntegerField(min_value=1, max_value=1024, required=False)
-    flavor = NamedRowField(queryset=Flavor.objects.filter(enabled=True), required=False)
-    region = NamedRowField(queryset=Region.objects.all(), required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if not attrs:
-            raise serializers.ValidationError(
-                "Say what to change: model, flavor, replicas, context_length or max_concurrency."
-            )
-        wished = ask_of(self.context["deployment"])
-        merged = {
-            # What runs may be scaled and changed also after staff took its model off the list.
-            "model": attrs.get("model", wished.version),
-            "flavor": attrs.get("flavor", wished.flavor),
-            "region": attrs.get("region", wished.region),
-            "replicas": attrs.get("replicas", wished.replicas),
-            "context_length": attrs.get("context_length") or wished.context_length or None,
-            "max_concurrency": attrs.get("max_concurrency", wished.max_concurrency),
-        }
-        return super().validate(merged)
-
-
 class CheckSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     passed = serializers.BooleanField()
@@ -259,6 +234,15 @@ class EndpointSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
 
 
+class CanarySerializer(serializers.Serializer[Any]):
+    """A revision that answers a part of the requests beside the stable one."""
+
+    weight = serializers.IntegerField(help_text="Percent of the requests.")
+    revision = serializers.IntegerField()
+    stable_revision = serializers.IntegerField()
+    replicas = serializers.IntegerField(help_text="Of the canary; the stable revision keeps all of its own.")
+
+
 class DeploymentSerializer(serializers.Serializer[Deployment]):
     id = serializers.CharField(source="public_id")
     name = serializers.CharField()
@@ -271,6 +255,11 @@ class DeploymentSerializer(serializers.Serializer[Deployment]):
     ready_replicas = serializers.IntegerField()
     target_revision = serializers.IntegerField()
     serving_revision = serializers.IntegerField(allow_null=True)
+    strategy = serializers.CharField(help_text="How the revision aimed at takes over: rolling or recreate.")
+    progress_deadline_seconds = serializers.IntegerField(
+        source="progress_seconds", help_text="A new revision without progress for so long is given up."
+    )
+    canary = serializers.SerializerMethodField()
     generation = serializers.IntegerField()
     observed_generation = serializers.IntegerField()
     conditions = ConditionSerializer(many=True)
@@ -283,6 +272,17 @@ class DeploymentSerializer(serializers.Serializer[Deployment]):
     stop_requested_at = serializers.DateTimeField(allow_null=True)
     deleted_at = serializers.DateTimeField(allow_null=True)
 
+    @extend_schema_field(CanarySerializer(allow_null=True))
+    def get_canary(self, deployment: Deployment) -> dict[str, Any] | None:
+        if deployment.canary_weight is None:
+            return None
+        return {
+            "weight": deployment.canary_weight,
+            "revision": deployment.target_revision,
+            "stable_revision": deployment.stable_revision,
+            "replicas": canary_replicas(deployment.desired_replicas, weight=deployment.canary_weight),
+        }
+
     def get_price(self, deployment: Deployment) -> QuoteSerializer:
         price = quote(
             per_second=deployment.price.per_second,
@@ -293,16 +293,6 @@ class DeploymentSerializer(serializers.Serializer[Deployment]):
 
     def get_endpoint(self, deployment: Deployment) -> EndpointSerializer:
         return {"base_url": f"{settings.GATEWAY_URL}/v1", "model": deployment.name}  # type: ignore[return-value]
-
-
-class RevisionSerializer(serializers.Serializer[Revision]):
-    number = serializers.IntegerField()
-    model = serializers.CharField(source="version.public_id")
-    flavor = serializers.CharField(source="flavor.slug")
-    image = serializers.CharField(source="spec.image")
-    environment = serializers.DictField(source="spec.environment")
-    author = serializers.CharField()
-    created_at = serializers.DateTimeField()
 
 
 class EventSerializer(serializers.Serializer[Event]):

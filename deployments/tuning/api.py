@@ -13,8 +13,8 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from deployments.serving.api import refusals_as_problems
 from deployments.serving.models import Event
+from deployments.serving.refusals import refusals_as_problems
 from deployments.serving.serializers import EventSerializer
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset, delete_dataset

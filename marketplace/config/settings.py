@@ -196,6 +196,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 CELERY_TASK_TIME_LIMIT = 120
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
 """How often every cluster is compared with what is wanted of it; the longest that a lost doorbell costs."""
+ROLLOUT_PROGRESS_SECONDS = env.int("ROLLOUT_PROGRESS_SECONDS", default=1800)
+"""How long a new revision may make no progress before it is given up, where an update does not say."""
 # Periodic work by task name and seconds. A tick lost or doubled costs nothing: each only looks what is due.
 CELERY_BEAT_SCHEDULE = {
     # Thrown away when the next one is due, so that they do not queue up behind a worker that was down.
