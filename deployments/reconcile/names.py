@@ -16,6 +16,7 @@ MAX_LENGTH = 36
 
 _PLAIN = re.compile(r"[a-z]{2,8}_[0-9a-z]{16,26}")
 """A public id as `marketplace.ids` makes them. Its prefix has two letters or more, so never reads `x`."""
+_NAMESPACE_SUFFIXES = {Attachment.DEVICE_PLUGIN: "", Attachment.IPUJOB: "-ipu"}
 
 
 def object_name(public_id: str) -> str:
@@ -37,11 +38,19 @@ def namespace_name(organization: str, *, attachment: Attachment = Attachment.DEV
     Graphcore's operator makes its pods privileged. They get a namespace of their own, so that all others can
     stay in one that admits no such pod.
     """
-    name = object_name(organization)
-    if attachment is Attachment.DEVICE_PLUGIN:
-        return name
-    longer = f"{name}-{attachment.value}"
-    return longer if len(longer) <= MAX_LENGTH else _hashed(f"{organization} {attachment.value}")
+    suffix = _NAMESPACE_SUFFIXES[attachment]
+    name = object_name(organization) + suffix
+    return name if len(name) <= MAX_LENGTH else _hashed(f"{organization} {suffix}")
+
+
+def organization_of(namespace: str) -> str | None:
+    """The public id of the organization that a namespace is named after; None where the name does not
+    tell."""
+    for suffix in _NAMESPACE_SUFFIXES.values():
+        public_id = namespace.removesuffix(suffix).replace("-", "_", 1)
+        if namespace.endswith(suffix) and _PLAIN.fullmatch(public_id):
+            return public_id
+    return None
 
 
 def _hashed(text: str) -> str:

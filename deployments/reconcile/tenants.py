@@ -5,7 +5,6 @@ compared and mended by every sweep, removed when their organization is gone.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -13,17 +12,10 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from deployments.clusters.errors import ClusterError
-from deployments.clusters.ownership import edited
-from deployments.clusters.port import (
-    SPEC_HASH_ANNOTATION,
-    Cluster,
-    Manifest,
-    ObjectRef,
-    Observation,
-    ObservedObject,
-)
+from deployments.clusters.port import Cluster, Manifest, ObjectRef, Observation, ObservedObject
 from deployments.clusters.registry import site_of
-from deployments.reconcile.names import namespace_name
+from deployments.reconcile.names import namespace_name, organization_of
+from deployments.reconcile.steps import Step, plan_steps
 from deployments.reconcile.tenancy import namespace_of_volume, tenancy_manifests
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Quota
@@ -37,8 +29,6 @@ REMEMBERED_SECONDS = 60.0
 """For so long a namespace that was made ready is taken for ready, and a refused object is left alone."""
 DEAD_PHASES = frozenset({"Released", "Failed", "Lost"})
 """Of a volume or claim whose other half was deleted: Kubernetes never binds it again, so it is made anew."""
-
-_NAMESPACE = re.compile(rf"(?P<organization>[a-z]{{2,8}}-[0-9a-z]{{16,26}})(-({'|'.join(Attachment)}))?")
 
 
 @dataclass
@@ -98,7 +88,7 @@ def mend_tenants(seen: Observation, *, row: hardware.Cluster, cluster: Cluster) 
     for name, items in present.items():
         if name in wanted and name in namespaces:
             changed += _mend(wanted[name], items, cluster=cluster)
-        elif name in namespaces and _NAMESPACE.fullmatch(name) and name not in occupied:
+        elif name in namespaces and organization_of(name) and name not in occupied:
             changed += _remove([namespaces[name]], cluster=cluster)
         elif name not in namespaces:
             # What belongs to no namespace outlives the one that it was for.
@@ -106,52 +96,41 @@ def mend_tenants(seen: Observation, *, row: hardware.Cluster, cluster: Cluster) 
     return changed
 
 
-def _mend(wanted: Iterable[Manifest], items: Iterable[ObservedObject], *, cluster: Cluster) -> list[str]:
-    present = {item.ref: item for item in items}
-    own = {ObjectRef.of(manifest): manifest for manifest in wanted}
-    if any(item.ref.kind == "Namespace" and item.deleting_since for item in present.values()):
+def _mend(wanted: Sequence[Manifest], items: Sequence[ObservedObject], *, cluster: Cluster) -> list[str]:
+    if any(item.ref.kind == "Namespace" and item.deleting_since for item in items):
         return []  # somebody has deleted all of it: it comes back with the next workload
-    changed = []
-    for ref, manifest in own.items():
-        found = present.get(ref)
-        if found is not None and found.deleting_since is not None:
-            continue
-        if found is not None and found.status.get("phase") in DEAD_PHASES:
-            changed += _remove([found], cluster=cluster)
-        elif (
-            found is None
-            or found.spec_hash != manifest["metadata"]["annotations"][SPEC_HASH_ANNOTATION]
-            or edited(manifest, found)
-        ):
-            changed += _try(ref, cluster=cluster, manifest=manifest)
-    return changed + _remove([item for ref, item in present.items() if ref not in own], cluster=cluster)
-
-
-def _remove(items: Sequence[ObservedObject], *, cluster: Cluster) -> list[str]:
+    dead = [item for item in items if item.status.get("phase") in DEAD_PHASES]
+    steps = plan_steps(wanted, Observation(objects=tuple(items)), unwanted="nothing shares it any more")
+    given_up = {item.ref for item in dead}
     return [
-        change for item in items if item.deleting_since is None for change in _try(item.ref, cluster=cluster)
+        *_remove(dead, cluster=cluster),
+        *(change for step in steps if step.ref not in given_up for change in _take(step, cluster=cluster)),
     ]
 
 
-def _try(ref: ObjectRef, *, cluster: Cluster, manifest: Manifest | None = None) -> list[str]:
-    """Applies or deletes; what the cluster refuses is left alone for a while."""
+def _remove(items: Iterable[ObservedObject], *, cluster: Cluster) -> list[str]:
+    steps = plan_steps((), Observation(objects=tuple(items)), unwanted="what it was for is gone")
+    return [change for step in steps for change in _take(step, cluster=cluster)]
+
+
+def _take(step: Step, *, cluster: Cluster) -> list[str]:
+    """Takes one step; what the cluster refuses is left alone for a while."""
     refused = _memories.setdefault(cluster, _Memory()).refused
     now = time.monotonic()
-    if refused.get(ref, 0.0) > now:
+    if refused.get(step.ref, 0.0) > now:
         return []
     try:
-        if manifest is None:
-            cluster.delete(ref)
+        if step.manifest is not None:
+            cluster.apply(step.manifest)
         else:
-            cluster.apply(manifest)
+            cluster.delete(step.ref)
     except ClusterError as error:
-        log.warning("cluster %s: %s cannot be mended: %s", cluster.name, ref, error)
-        refused[ref] = now + REMEMBERED_SECONDS
+        log.warning("cluster %s: %s fails: %s", cluster.name, step, error)
+        refused[step.ref] = now + REMEMBERED_SECONDS
         return []
-    refused.pop(ref, None)
-    action = "deleted" if manifest is None else "applied"
-    log.warning("cluster %s: %s was not as wanted: %s", cluster.name, ref, action)
-    return [f"{action} {ref}"]
+    refused.pop(step.ref, None)
+    log.warning("cluster %s: %s", cluster.name, step)
+    return [str(step)]
 
 
 def _place_of(ref: ObjectRef) -> str:
@@ -163,8 +142,7 @@ def _place_of(ref: ObjectRef) -> str:
 
 def _organizations_of(namespaces: Iterable[str]) -> list[str]:
     """Public ids that the namespaces are named after, of organizations that exist."""
-    names = (_NAMESPACE.fullmatch(name) for name in namespaces)
-    ids = {match["organization"].replace("-", "_") for match in names if match}
+    ids = {public_id for name in namespaces if (public_id := organization_of(name))}
     if not ids:
         return []
     return list(Organization.objects.filter(public_id__in=ids).values_list("public_id", flat=True))

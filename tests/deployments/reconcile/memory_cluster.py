@@ -186,6 +186,10 @@ class MemoryCluster:
             if item.labels.get(RESOURCE_LABEL, "") == resource
         )
 
+    def manifest(self, ref: ObjectRef) -> Manifest:
+        """An object as it was applied last."""
+        return self._objects[ref].manifest
+
     def start(self, resource: str, *, revision: int | None = None) -> None:
         """Schedules the pods and starts their containers."""
         for pod in self.pods(resource, revision=revision):
@@ -271,7 +275,7 @@ class MemoryCluster:
     def remove_by_hand(self, resource: str, *, kind: str) -> None:
         """Somebody with a command line."""
         for item in list(self._objects.values()):
-            if item.ref.kind == kind and item.labels.get(RESOURCE_LABEL) == resource:
+            if item.ref.kind == kind and item.labels.get(RESOURCE_LABEL, "") == resource:
                 self._drop(item)
 
     def let_go(self) -> None:

@@ -435,7 +435,8 @@ def test_stray_objects_are_removed_and_then_the_namespace_of_a_stranger(world: W
     assert (len(swept.orphans), swept.mended) == (2, [])
     world.cluster.let_go()
     swept = world.look()
-    assert (swept.orphans, swept.mended) == ([], ["deleted Namespace org-00000000000000000000000000"])
+    namespace = "Namespace org-00000000000000000000000000"
+    assert (swept.orphans, swept.mended) == ([], [f"delete {namespace}: what it was for is gone"])
 
 
 def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:

@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.reconcile.names import MAX_LENGTH, object_name, revision_name
+from deployments.reconcile.names import (
+    MAX_LENGTH,
+    namespace_name,
+    object_name,
+    organization_of,
+    revision_name,
+)
+from marketplace.hardware.attachments import Attachment
 from marketplace.ids import make_public_id
 
 VALID = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")  # RFC 1035 label, which a Service needs
@@ -34,3 +42,29 @@ def test_different_things_have_different_names(pairs):
     texts = {text for text, _ in pairs}
     assert len(names) == len(pairs)
     assert len({object_name(text) for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize("attachment", list(Attachment))
+def test_a_namespace_tells_whose_it_is(attachment):
+    organization = make_public_id("org")
+    name = namespace_name(organization, attachment=attachment)
+    assert len(name) <= 36
+    assert organization_of(name) == organization
+
+
+def test_namespaces_with_different_privileges_never_meet():
+    organization = make_public_id("org")
+    assert len({namespace_name(organization, attachment=attachment) for attachment in Attachment}) == 2
+
+
+@pytest.mark.parametrize("name", ["kube-system", "default", "x-0123456789abcdef0123456789abcdef", "🙂", ""])
+def test_a_foreign_namespace_is_nobodys(name):
+    assert organization_of(name) is None
+
+
+@given(text=anything)
+def test_whatever_an_organization_is_called_its_namespaces_are_valid(text):
+    for attachment in Attachment:
+        name = namespace_name(text, attachment=attachment)
+        assert VALID.fullmatch(name)
+        assert len(name) <= MAX_LENGTH
