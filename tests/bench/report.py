@@ -23,8 +23,8 @@ def print_machine(*packages: str) -> None:
     system = f"{platform.system()} {platform.release()}"
     print(f"machine   {model}, {os.cpu_count()} CPUs, {memory:.0f} GiB, {system}")
     print(f"load      {os.getloadavg()[0]:.2f} in the last minute")
-    names = ", ".join(f"{package} {version(package)}" for package in packages)
-    print(f"versions  Python {platform.python_version()}, {names}")
+    names = [f"{package} {version(package)}" for package in packages]
+    print("versions  " + ", ".join((f"Python {platform.python_version()}", *names)))
 
 
 def bench_line(*, name: str, value: float, unit: str, peer: str, peer_value: float) -> str:

@@ -1,9 +1,9 @@
 """What bringing a version into the node's cache costs: `make bench-weights`.
 
-The init container copies and verifies one file of random bytes, beside what one would do by hand: `cp`, `sync`
-and `sha256sum` of the copy. Both take turns on the same disk, so that other load hits them alike, and both
-find the source in memory: what is measured is our work and not the storage's. Then a second start, which has
-nothing to copy, and eight pods that need the version at once.
+The init container copies and verifies one file of random bytes, beside what one would do by hand: `cp`,
+`sync` and `sha256sum` of the copy. Both take turns on the same disk, so that other load hits them alike, and
+both find the source in memory: what is measured is our work and not the storage's. Then a second start, which
+has nothing to copy, and eight pods that need the version at once.
 """
 
 from __future__ import annotations
