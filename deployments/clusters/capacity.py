@@ -8,7 +8,7 @@ does not answer: a plan then says that free capacity is unknown.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.core.cache import cache
 from redis.exceptions import RedisError
@@ -25,14 +25,17 @@ def remember_nodes(cluster: str, nodes: Sequence[NodeCapacity]) -> None:
     cache.set(_key(cluster), list(nodes), timeout=FRESH_SECONDS)
 
 
-def known_nodes(cluster: str) -> list[NodeCapacity] | None:
-    """The nodes of a cluster as of the last sweep; None when no sweep reached it within a minute."""
+def known_nodes_of(clusters: Iterable[str]) -> dict[str, list[NodeCapacity] | None]:
+    """Slug -> the nodes as of the last sweep; None of a cluster that no sweep reached within a minute."""
+    slugs = list(clusters)
     try:
-        nodes: list[NodeCapacity] | None = cache.get(_key(cluster))
+        found = cache.get_many([_key(slug) for slug in slugs])
     except RedisError as error:
-        log.warning("The cache does not answer, so the nodes of %s are not known: %s", cluster, error)
-        return None
-    return nodes
+        log.warning(
+            "The cache does not answer, so the nodes of %s are not known: %s", ", ".join(slugs), error
+        )
+        found = {}
+    return {slug: found.get(_key(slug)) for slug in slugs}
 
 
 def _key(cluster: str) -> str:

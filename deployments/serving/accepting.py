@@ -40,7 +40,9 @@ def accept(plan: Plan) -> Accepted:
             checks=[check for check in plan.answer["checks"] if not check["passed"] and check["blocking"]],
         )
     if plan.expires_at <= timezone.now():
-        raise WishRefused("This plan has expired; make a new one.", type="plan-expired", field="plan")
+        raise WishRefused(
+            "This plan has expired; make a new one.", type="plan-expired", field="plan", plan=plan.public_id
+        )
     try:
         pool = pool_of(plan)
     except NodePool.DoesNotExist as error:
@@ -48,6 +50,7 @@ def accept(plan: Plan) -> Accepted:
             "What this plan was made for takes no workloads any more; make a new one.",
             type="plan-expired",
             field="plan",
+            plan=plan.public_id,
         ) from error
     versions = ModelVersion.objects.select_related("model", "parent")
     return Accepted(

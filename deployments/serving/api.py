@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
+from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan
 from deployments.serving.refusals import refusals_as_problems
@@ -99,7 +100,19 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Rollou
         plan = Plan.objects.filter(organization=self.actor.organization, public_id=reference).first()
         if plan is None:
             raise invalid([{"field": "plan", "message": f"No plan of yours is called {reference!r}."}])
+        with refusals_as_problems():
+            require_current(plan)
         return plan
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """An outdated plan is answered with a new one to accept.
+
+        Made here, because what the handler wrote is rolled back with its refusal.
+        """
+        if isinstance(exc, Problem) and exc.type in OUTDATED:
+            fresh = plan_again(str(exc.extra["plan"]), actor=self.actor)
+            exc.extra["fresh_plan"] = PlanSerializer(fresh).data
+        return super().handle_exception(exc)
 
     @extend_schema(request=DeploymentChangeSerializer, responses=DeploymentSerializer)
     def partial_update(self, request: Request, public_id: str) -> Response:

@@ -15,6 +15,7 @@ from deployments.serving.serializers import (
 )
 from marketplace.accounts.actors import Actor
 from marketplace.catalog.models import ModelVersion
+from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.models import Flavor, Region
 
 
@@ -33,6 +34,9 @@ class AskForm(forms.Form):
         required=False,
         empty_label="Any region",
     )
+    precision = forms.ChoiceField(
+        choices=[("", "Full precision"), *((name, name) for name in sorted(BYTES_PER_VALUE))], required=False
+    )
     replicas = forms.IntegerField(min_value=1, max_value=100, initial=1)
     context_length = forms.IntegerField(
         min_value=1, required=False, help_text="Tokens of prompt and answer; empty for the usual length."
@@ -45,7 +49,7 @@ class AskForm(forms.Form):
         """The ask as the REST API understands it; None after adding its errors to the form."""
         values: dict[str, Any] = {"model": version.public_id}
         for name, value in self.cleaned_data.items():
-            values[name] = getattr(value, "slug", value)
+            values[name] = getattr(value, "slug", value) or None
         asked = ServingAskSerializer(data=values, context={"actor": actor})
         if asked.is_valid():
             return asked.to_ask()

@@ -4,9 +4,11 @@ quota has room for more.
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING
+from collections import Counter
+from decimal import ROUND_CEILING, Decimal
 
 from django.db import transaction
+from django.db.models import Sum
 
 from deployments.serving.errors import WishRefused
 from deployments.serving.workload import Workload
@@ -17,19 +19,31 @@ from marketplace.hardware.models import AcceleratorFamily, Flavor
 
 def quota_units(flavor: Flavor) -> int:
     """Units that one replica on this flavor takes."""
-    if flavor.accelerator.family == AcceleratorFamily.CPU:
-        return int(flavor.vcpus.to_integral_value(rounding=ROUND_CEILING))
-    return flavor.accelerator_count
+    return _units(flavor.accelerator.family, vcpus=flavor.vcpus, devices=flavor.accelerator_count)
 
 
-def held_units(*, organization: Organization, family: str, besides: Workload | None = None) -> int:
-    """Units that every workload of the organization takes together, but for `besides`."""
-    return sum(
-        quota_units(workload.flavor) * workload.wished_replicas
-        for kind in Workload.__subclasses__()
-        for workload in kind.holding(organization=organization, family=family)
-        if workload != besides
+def _units(family: str, *, vcpus: Decimal, devices: int) -> int:
+    return (
+        int(vcpus.to_integral_value(rounding=ROUND_CEILING)) if family == AcceleratorFamily.CPU else devices
     )
+
+
+def held_units(*, organization: Organization, besides: Workload | None = None) -> Counter[str]:
+    """Family -> units that every workload of the organization takes together, but for `besides`.
+
+    One query for each kind of workload, however many there are.
+    """
+    held: Counter[str] = Counter()
+    for kind in Workload.__subclasses__():
+        rows = kind.wished().filter(organization=organization)
+        if isinstance(besides, kind):
+            rows = rows.exclude(pk=besides.pk)
+        sizes = rows.values_list(
+            "flavor__accelerator__family", "flavor__vcpus", "flavor__accelerator_count"
+        ).annotate(replicas=Sum(kind.REPLICAS))
+        for family, vcpus, devices, replicas in sizes:
+            held[family] += _units(family, vcpus=vcpus, devices=devices) * replicas
+    return held
 
 
 @transaction.atomic
@@ -47,7 +61,7 @@ def require_quota(
     if quota is None:
         return
     need = quota_units(flavor) * replicas
-    held = held_units(organization=organization, family=family, besides=besides)
+    held = held_units(organization=organization, besides=besides)[family]
     if held + need > quota.limit:
         raise WishRefused(
             f"This needs {need} of your quota of {quota.limit} for {family}; {held} are held. "

@@ -13,7 +13,7 @@ from django.utils import timezone
 from deployments.serving.accepting import accept, add_revision
 from deployments.serving.errors import WishRefused
 from deployments.serving.models import Deployment, DesiredState, Plan
-from deployments.serving.plans import ask_of
+from deployments.serving.plans import changes_of
 from deployments.serving.rollouts import RolloutAsk, aim_at, change_rollout
 from deployments.serving.wishing import announce, next_number, require_room, require_unchanged, wishing
 from marketplace.accounts.actors import Actor
@@ -77,10 +77,7 @@ def update_deployment(
                 type="region-fixed",
                 field="region",
             )
-        before = ask_of(row).to_spec()
-        changes = {
-            key: [before.get(key), value] for key, value in plan.spec.items() if before.get(key) != value
-        }
+        changes = changes_of(row, plan=plan)
         is_revised = bool(changes.keys() - {"replicas"})
         if changes:
             row.plan = plan

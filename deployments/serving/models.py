@@ -65,6 +65,8 @@ class Strategy(models.TextChoices):
 class Deployment(Workload):
     """A model version served for an organization."""
 
+    REPLICAS = models.F("desired_replicas")
+
     public_id = PublicIdField("dep")
     plan = models.ForeignKey(Plan, on_delete=models.SET_NULL, null=True, related_name="deployments")
 
@@ -107,10 +109,6 @@ class Deployment(Workload):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id})"
-
-    @property
-    def wished_replicas(self) -> int:
-        return self.desired_replicas
 
     @classmethod
     def wished(cls) -> models.QuerySet[Deployment]:

@@ -1,51 +1,45 @@
 """Answers "may I have this, and what does it cost?" before anything is committed.
 
-Gathers what planning needs from the catalog, the price book, quotas and what clusters last said, lets the
-pure modules of `deployments.planning` decide, and keeps the answer as a Plan row that a deployment can be
-made from.
+What there is comes from `candidates`; the pure modules of `deployments.planning` decide; the answer is kept
+as a Plan row that a deployment can be made from, as long as what it says holds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from decimal import Decimal
-from statistics import median
 from typing import Any
 
 from django.utils import timezone
 
-from deployments.clusters.capacity import known_nodes
-from deployments.clusters.port import NodeCapacity
-from deployments.planning.capacity import PodSize, count_free
+from deployments.planning.alternatives import Alternative, find_alternatives, total_per_second
 from deployments.planning.checks import Check, Who
-from deployments.planning.memory import ModelFacts, estimate_serving
-from deployments.planning.offers import Ask, Candidate, Offer, rank_offers
-from deployments.serving.holdings import held_units, quota_units
-from deployments.serving.models import Deployment, Plan, Replica
-from deployments.serving.specs import pod_resources, weights_of
+from deployments.planning.differences import Difference, Settled, find_differences, settle
+from deployments.planning.filters import explain_filters
+from deployments.planning.offers import Ask, Offer, is_asked, judge, rank_offers
+from deployments.serving.candidates import Choice, gather
+from deployments.serving.models import Deployment, Plan
+from deployments.serving.specs import weights_of
 from marketplace.accounts.actors import Actor
 from marketplace.accounts.models import Organization
-from marketplace.billing.models import Price, Quota
-from marketplace.billing.money import Quote, quote
-from marketplace.billing.prices import price_in_force
-from marketplace.catalog.models import ModelVersion, Recipe, TaskChoices
-from marketplace.catalog.offers import TUNING_ENGINES
-from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool, Region
+from marketplace.billing.money import SECONDS_PER_HOUR, Quote, quote
+from marketplace.catalog.access import needs_acceptance, obstacle_to_import, terms_url
+from marketplace.catalog.models import ModelVersion
+from marketplace.catalog.precisions import BYTES_PER_VALUE
+from marketplace.hardware.models import Flavor, NodePool, Region
 from marketplace.hardware.placement import open_pools
 from runtimes.contract import ServingEnvironment
 
 PLAN_LIFETIME = timedelta(minutes=15)
-ALTERNATIVES = 3
-STARTS_REMEMBERED = 20
-"""Newest starts of a recipe from which the next one's duration is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingAsk:
-    """What a customer wants to serve. `flavor` and `region` None: wherever it fits best."""
+    """What a customer wants to serve. None: whichever fits best."""
 
     version: ModelVersion
     flavor: Flavor | None
@@ -53,16 +47,31 @@ class ServingAsk:
     replicas: int
     context_length: int
     max_concurrency: int
+    precision: str | None = None
+    machine_class: str | None = None
+    require_capacity: bool = False
 
     def to_spec(self) -> dict[str, Any]:
         return {
             "model": self.version.public_id,
             "flavor": self.flavor.slug if self.flavor else None,
             "region": self.region.slug if self.region else None,
+            "machine_class": self.machine_class,
+            "precision": self.precision,
             "replicas": self.replicas,
             "context_length": self.context_length,
             "max_concurrency": self.max_concurrency,
+            "require_capacity": self.require_capacity,
         }
+
+    def to_planning(self) -> Ask:
+        """The same in the words of `deployments.planning`."""
+        return Ask(**{name: value for name, value in self.to_spec().items() if name != "model"})
+
+
+WISH = ("model", "flavor", "region", "replicas", "context_length", "max_concurrency")
+"""What of a spec a deployment keeps, beside the precision where one was asked for; the rest only says how to
+choose."""
 
 
 def ask_of(deployment: Deployment, *, revision: int | None = None) -> ServingAsk:
@@ -79,52 +88,78 @@ def ask_of(deployment: Deployment, *, revision: int | None = None) -> ServingAsk
         version=found.version,
         flavor=found.flavor,
         region=deployment.cluster.region,
+        precision=asked_precision(environment.dtype),
         replicas=deployment.desired_replicas,
         context_length=environment.context_length,
         max_concurrency=environment.max_concurrency,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A node pool on which a recipe could run, with its price."""
+def changes_of(deployment: Deployment, *, plan: Plan) -> dict[str, list[Any]]:
+    """What a plan would change of what is wished now: field -> [before, after]."""
+    revision = deployment.revisions.get(number=deployment.target_revision)
+    precision = ServingEnvironment.from_environment(revision.spec["environment"]).dtype
+    before = ask_of(deployment).to_spec() | {"precision": precision}
+    # A precision that nobody asked for is the recipe's, which the provider may change at any time.
+    fields = WISH if plan.spec.get("precision") is None else (*WISH, "precision")
+    return {field: [before[field], plan.spec[field]] for field in fields if before[field] != plan.spec[field]}
 
-    pool: NodePool
-    recipe: Recipe
-    price: Price | None
+
+def ask_of_plan(plan: Plan) -> ServingAsk:
+    """The ask that a plan answers, with what it chose. Rows that are gone are left to be chosen anew."""
+    spec = plan.spec
+    versions = ModelVersion.objects.select_related("model__license", "parent__model")
+    return ServingAsk(
+        version=versions.get(public_id=spec["model"]),
+        flavor=Flavor.objects.filter(slug=spec["flavor"]).first(),
+        region=Region.objects.filter(slug=spec["region"]).first(),
+        replicas=spec["replicas"],
+        context_length=spec["context_length"],
+        max_concurrency=spec["max_concurrency"],
+        precision=spec.get("precision"),
+        machine_class=spec.get("machine_class"),
+        require_capacity=spec.get("require_capacity", False),
+    )
+
+
+def asked_precision(chosen: str | None) -> str | None:
+    """The precision to ask for so as to get what was chosen again: a full one comes unasked everywhere."""
+    return chosen if chosen is not None and BYTES_PER_VALUE.get(chosen, 4.0) < 2.0 else None
 
 
 def make_plan(*, actor: Actor, ask: ServingAsk, besides: Deployment | None = None) -> Plan:
     """Plans and stores the answer. `besides` is the deployment that the plan would change, if any."""
-    places, matching = _find_places(ask, organization=actor.organization)
-    offers = rank_offers(
-        Ask(
-            replicas=ask.replicas,
-            context_length=ask.context_length,
-            max_concurrency=ask.max_concurrency,
-        ),
-        _candidates(ask, places, organization=actor.organization, besides=besides),
-    )
-    chosen = next((offer for offer in offers if _is_asked(offer, ask)), None)
-    checks = (_weights_check(ask.version), matching, *(chosen.checks if chosen else ()))
-    place = places.get((chosen.candidate.cluster, chosen.candidate.flavor)) if chosen else None
-    accepted = chosen is not None and all(check.passed for check in checks if check.blocking)
+    organization = actor.organization
+    wanted = ask.to_planning()
+    choice = gather(ask.version, organization=organization, besides=besides)
+    offers = rank_offers(wanted, list(choice.candidates))
+    chosen = next((offer for offer in offers if is_asked(offer)), None)
+    model_checks = checks_of_model(ask.version, organization=organization)
+    checks = (*model_checks, _placement(wanted, choice, offers), *(chosen.checks if chosen else ()))
+    place = choice.places[chosen.candidate.key] if chosen else None
     spec = ask.to_spec()
     if chosen:
-        spec |= {"flavor": chosen.candidate.flavor, "region": chosen.candidate.region}
+        candidate = chosen.candidate
+        spec |= {"flavor": candidate.flavor, "region": candidate.region}
+    filters = explain_filters(
+        wanted,
+        choice.pools,
+        offers,
+        refused=next((check.message for check in model_checks if check.blocking and not check.passed), ""),
+    )
     return Plan.objects.create(
-        organization=actor.organization,
+        organization=organization,
         spec=spec,
         spec_hash=hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
-        accepted=accepted,
+        accepted=chosen is not None and all(check.passed for check in checks if check.blocking),
         answer={
             "checks": [check.to_json() for check in checks],
-            **(_offer_json(chosen, replicas=ask.replicas) if chosen else {}),
+            "filters": [item.to_json() for item in filters],
+            **(_offer_json(chosen) if chosen else {}),
             "alternatives": [
-                _offer_json(offer, replicas=ask.replicas)
-                for offer in offers
-                if offer is not chosen and offer.accepted
-            ][:ALTERNATIVES],
+                _alternative_json(item, chosen=chosen) for item in find_alternatives(wanted, offers, chosen)
+            ],
+            "settled": settle(chosen, image=place.recipe.image).to_json() if chosen and place else None,
         },
         recipe=place.recipe if place else None,
         flavor=place.pool.flavor if place else None,
@@ -132,6 +167,23 @@ def make_plan(*, actor: Actor, ask: ServingAsk, besides: Deployment | None = Non
         price=place.price if place else None,
         created_by=actor.name,
         expires_at=timezone.now() + PLAN_LIFETIME,
+    )
+
+
+def what_changed(plan: Plan) -> list[Difference]:
+    """What of an accepted plan no longer holds, from what there is now."""
+    if plan.recipe is None or plan.flavor is None or plan.cluster is None or not plan.answer.get("settled"):
+        return []
+    ask = ask_of_plan(plan)
+    choice = gather(ask.version, organization=plan.organization)
+    key = (plan.cluster.slug, plan.flavor.slug, plan.recipe.public_id)
+    place = choice.places.get(key)
+    candidate = next((item for item in choice.candidates if item.key == key), None)
+    return find_differences(
+        Settled.from_json(plan.answer["settled"]),
+        judge(ask.to_planning(), candidate) if candidate else None,
+        image=place.recipe.image if place else "",
+        model_checks=checks_of_model(ask.version, organization=plan.organization),
     )
 
 
@@ -144,166 +196,84 @@ def pool_of(plan: Plan) -> NodePool:
     )
 
 
-def _find_places(
-    ask: ServingAsk, *, organization: Organization
-) -> tuple[dict[tuple[str, str], Place], Check]:
-    """Node pools with a recipe for the version, and a check that tells how many each step left."""
-    recipes = {
-        recipe.accelerator_family: recipe
-        for recipe in weights_of(ask.version).recipes.exclude(engine__in=TUNING_ENGINES).order_by("-pk")
-    }
-    pools = list(open_pools().select_related("flavor__accelerator", "cluster__region"))
-    runnable = [pool for pool in pools if pool.flavor.accelerator.family in recipes]
-    asked = [
-        pool
-        for pool in runnable
-        if ask.flavor in (None, pool.flavor) and ask.region in (None, pool.cluster.region)
+def checks_of_model(version: ModelVersion, *, organization: Organization) -> tuple[Check, ...]:
+    """Whether the model itself may be deployed: its files are here, and its terms are accepted."""
+    return (_weights(version), *_terms(version, organization=organization))
+
+
+def _weights(version: ModelVersion) -> Check:
+    missing = [
+        item for item in {version, weights_of(version)} if not item.storage_path or not item.published_at
     ]
-    now = timezone.now()
-    places = {
-        (pool.cluster.slug, pool.flavor.slug): Place(
-            pool=pool,
-            recipe=recipes[AcceleratorFamily(pool.flavor.accelerator.family)],
-            price=price_in_force(
-                flavor=pool.flavor, region=pool.cluster.region, organization=organization, at=now
-            ),
+    if not missing:
+        return Check(
+            name="weights", passed=True, message="The weights are in storage and verified: no hub is needed."
         )
-        for pool in runnable
-    }
-    families = ", ".join(sorted(recipes)) or "none"
-    message = (
-        f"{len(runnable)} of {len(pools)} node pools have an accelerator that the model has a recipe for "
-        f"({families}); {len(asked)} of them match the flavor and region asked."
+    names = ", ".join(sorted(map(str, missing)))
+    obstacle = obstacle_to_import(missing[0].model)
+    return Check(
+        name="weights",
+        passed=False,
+        message=f"The weights of {names} are not in storage. {obstacle.message}",
+        who=Who.PROVIDER,
+        remedy=obstacle.remedy,
     )
-    check = Check(
+
+
+def _terms(version: ModelVersion, *, organization: Organization) -> Iterable[Check]:
+    """The license: of the model itself, and of what it was tuned from."""
+    for model in {item.model for item in (version, weights_of(version))}:
+        license = model.license
+        where = f" at {terms_url(model)}" if terms_url(model) else ""
+        if needs_acceptance(model, organization=organization):
+            yield Check(
+                name="license",
+                passed=False,
+                message=f"{model.name} is gated, and your organization has not accepted its terms: "
+                f"{license.name}.",
+                who=Who.CUSTOMER,
+                remedy=f"Read the terms{where}, then accept them: "
+                f"POST /api/v1/models/{model.public_id}/accept-terms/.",
+            )
+        elif not license.commercial_use:
+            yield Check(
+                name="license",
+                passed=False,
+                message=f"{license.name} of {model.name} does not allow commercial use.",
+                who=Who.CUSTOMER,
+                remedy=f"Read it{where} before you go on, or take a model with another license.",
+                blocking=False,
+            )
+
+
+def _placement(ask: Ask, choice: Choice, offers: Iterable[Offer]) -> Check:
+    offers = list(offers)
+    asked = {(item.candidate.cluster, item.candidate.flavor) for item in offers if is_asked(item)}
+    runnable = {(item.candidate.cluster, item.candidate.flavor) for item in offers}
+    families = ", ".join(choice.families) or "none"
+    return Check(
         name="placement",
         passed=bool(asked),
-        message=message,
+        message=f"{len(runnable)} of {len(choice.pools)} node pools have an accelerator that the model has a "
+        f"recipe for ({families}); {len(asked)} of them match what is asked.",
         need=1,
         available=len(asked),
         unit="node pools",
         who=None if asked else (Who.CUSTOMER if runnable else Who.PROVIDER),
-        remedy="" if asked else _placement_remedy(runnable),
+        remedy="" if asked else _placement_remedy(offers),
     )
-    return places, check
 
 
-def _placement_remedy(runnable: list[NodePool]) -> str:
-    if not runnable:
+def _placement_remedy(offers: list[Offer]) -> str:
+    if not offers:
         return "Ask the provider for a node pool that can run this model."
-    names = sorted({f"{pool.flavor.slug} in {pool.cluster.region.slug}" for pool in runnable})
-    return f"Take one of: {', '.join(names)}; or leave flavor and region out."
-
-
-def _is_asked(offer: Offer, ask: ServingAsk) -> bool:
-    return (ask.flavor is None or offer.candidate.flavor == ask.flavor.slug) and (
-        ask.region is None or offer.candidate.region == ask.region.slug
+    names = sorted(
+        {
+            f"{item.candidate.flavor} in {item.candidate.region} ({item.candidate.shape.precision})"
+            for item in offers
+        }
     )
-
-
-def _candidates(
-    ask: ServingAsk,
-    places: dict[tuple[str, str], Place],
-    *,
-    organization: Organization,
-    besides: Deployment | None,
-) -> list[Candidate]:
-    nodes = {slug: known_nodes(slug) for slug in {place.pool.cluster.slug for place in places.values()}}
-    held = {
-        family: held_units(organization=organization, family=family, besides=besides)
-        for family in {place.pool.flavor.accelerator.family for place in places.values()}
-    }
-    limits = dict(Quota.objects.filter(organization=organization).values_list("accelerator_family", "limit"))
-    return [
-        _candidate(ask, place, nodes=nodes[place.pool.cluster.slug], held=held, limits=limits)
-        for place in places.values()
-    ]
-
-
-def _candidate(
-    ask: ServingAsk,
-    place: Place,
-    *,
-    nodes: list[NodeCapacity] | None,
-    held: dict[str, int],
-    limits: dict[str, int],
-) -> Candidate:
-    flavor, pool = place.pool.flavor, place.pool
-    family = flavor.accelerator.family
-    resources = pod_resources(flavor, pool)
-    size = PodSize(
-        cpu_millicores=resources.cpu_millicores,
-        memory_bytes=resources.memory_bytes,
-        devices={resources.accelerator_resource: resources.accelerator_count}
-        if resources.accelerator_resource
-        else {},
-        node_selector=resources.node_selector,
-    )
-    facts = model_facts(ask.version)
-    return Candidate(
-        flavor=flavor.slug,
-        region=pool.cluster.region.slug,
-        cluster=pool.cluster.slug,
-        family=family,
-        memory_bytes=flavor.model_memory_bytes,
-        estimate=estimate_serving(
-            facts,
-            precision=place.recipe.precision,
-            family=family,
-            context_length=ask.context_length or facts.context_length,
-            concurrency=ask.max_concurrency,
-        ),
-        min_memory_bytes=place.recipe.min_memory_bytes,
-        free=count_free(nodes, size) if nodes is not None else None,
-        quota_limit=limits.get(family),
-        quota_held=held[family],
-        quota_need=quota_units(flavor) * ask.replicas,
-        per_second=place.price.per_second if place.price else None,
-        currency=place.price.currency if place.price else "",
-        start_seconds=start_seconds(place.recipe),
-        provisioning_seconds=pool.provisioning_p50_seconds,
-        pool_capacity=pool.capacity,
-    )
-
-
-def model_facts(version: ModelVersion) -> ModelFacts:
-    """What memory estimates need of a version; an adapter is as large as its base."""
-    weights = weights_of(version)
-    architecture = weights.architecture
-    return ModelFacts(
-        parameters=weights.parameters or 0,
-        layers=architecture.get("layers") or 0,
-        hidden_size=architecture.get("hidden_size") or 0,
-        kv_heads=architecture.get("kv_heads") or 0,
-        head_size=architecture.get("head_size") or 0,
-        vocabulary=architecture.get("vocabulary") or 0,
-        context_length=weights.context_length or 0,
-        generates=version.model.task == TaskChoices.TEXT_GENERATION,
-    )
-
-
-def start_seconds(recipe: Recipe) -> float | None:
-    """How long a start of this recipe takes: the median of its newest starts, else what staff measured."""
-    resources = Deployment.objects.filter(recipe=recipe).order_by("-pk").values("public_id")
-    starts = Replica.objects.filter(resource__in=resources, ready_at__isnull=False, restarts=0)
-    newest = starts.order_by("-created_at").values_list("created_at", "ready_at")[:STARTS_REMEMBERED]
-    seconds = [(ready - created).total_seconds() for created, ready in newest if ready is not None]
-    return median(seconds) if seconds else recipe.measured_start_seconds
-
-
-def _weights_check(version: ModelVersion) -> Check:
-    missing = [
-        str(item) for item in {version, weights_of(version)} if not item.storage_path or not item.published_at
-    ]
-    return Check(
-        name="weights",
-        passed=not missing,
-        message="The weights are in storage and verified."
-        if not missing
-        else f"The weights of {', '.join(sorted(missing))} have not been imported.",
-        who=Who.PROVIDER if missing else None,
-        remedy="Ask the provider's staff to import the model." if missing else "",
-    )
+    return f"Take one of: {', '.join(names[:20])}; or leave flavor, region, class and precision out."
 
 
 def quote_json(price: Quote) -> dict[str, str]:
@@ -315,24 +285,43 @@ def quote_json(price: Quote) -> dict[str, str]:
     }
 
 
-def _offer_json(offer: Offer, *, replicas: int) -> dict[str, Any]:
-    candidate = offer.candidate
-    estimate = candidate.estimate
+def _offer_json(offer: Offer) -> dict[str, Any]:
+    candidate, estimate = offer.candidate, offer.estimate
     price = None
     if candidate.per_second is not None:
         price = quote_json(
-            quote(per_second=candidate.per_second, currency=candidate.currency, replicas=replicas)
+            quote(per_second=candidate.per_second, currency=candidate.currency, replicas=offer.ask.replicas)
         )
     return {
         "flavor": candidate.flavor,
         "region": candidate.region,
+        "machine_class": candidate.machine_class,
+        "precision": candidate.shape.precision,
         "price": price,
+        "free_now": candidate.free.pods if candidate.free else None,
         "eta_seconds": offer.eta_seconds,
+        "eta": offer.eta.to_json(),
         "memory": {
             **asdict(estimate),
             "expected": estimate.expected,
             "low": estimate.low,
             "high": estimate.high,
+            "high_per_device": estimate.high_per_device,
             "available": candidate.memory_bytes,
+            "available_per_device": candidate.device_bytes,
         },
+    }
+
+
+def _alternative_json(alternative: Alternative, *, chosen: Offer | None) -> dict[str, Any]:
+    before = total_per_second(chosen) if chosen else None
+    after = total_per_second(alternative.offer)
+    difference = None if before is None or after is None else (after - before) * SECONDS_PER_HOUR
+    return {
+        **_offer_json(alternative.offer),
+        "title": alternative.title,
+        "kind": alternative.kind,
+        "changes": {name: {"from": old, "to": new} for name, (old, new) in alternative.changes.items()},
+        "has_room": alternative.offer.has_room,
+        "per_hour_difference": None if difference is None else f"{difference.normalize():f}",
     }

@@ -15,6 +15,7 @@ from django.urls import reverse
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
+from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.errors import WishRefused
 from deployments.serving.forms import AskForm, DeployForm
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
@@ -22,6 +23,7 @@ from deployments.serving.plans import make_plan, quote_json
 from deployments.serving.serializers import visible_versions
 from marketplace.accounts.models import Scope
 from marketplace.billing.money import quote
+from marketplace.catalog.access import accept_terms, needs_acceptance
 from marketplace.catalog.models import ModelVersion
 from marketplace.catalog.offers import visible_models
 from marketplace.web.pages import PortalPage
@@ -69,6 +71,7 @@ class ModelPage(PortalPage):
         return super().get_context_data(**context) | {
             "model": model,
             "version": self._version(),
+            "terms_missing": needs_acceptance(model, organization=self.actor.organization),
             "form": context.get("form") or AskForm(),
         }
 
@@ -76,6 +79,8 @@ class ModelPage(PortalPage):
         version = self._version()
         if version is None:
             return self.render_to_response(self.get_context_data())
+        if "accept-terms" in request.POST:
+            return self._accept_terms(version)
         if "name" in request.POST:
             return self._deploy(version)
         form = AskForm(request.POST)
@@ -86,6 +91,14 @@ class ModelPage(PortalPage):
             context |= {"plan": plan, "deploy": DeployForm.offering(plan, version=version)}
         return self.render_to_response(self.get_context_data(**context))
 
+    def _accept_terms(self, version: ModelVersion) -> HttpResponseBase:
+        if Scope.ADMIN in self.actor.scopes:
+            accept_terms(actor=self.actor, model=version.model)
+            messages.success(self.request, f"The terms of {version.model.name} are accepted.")
+        else:
+            messages.error(self.request, "Only an owner of your organization can accept terms.")
+        return redirect(self.request.path)
+
     def _deploy(self, version: ModelVersion) -> HttpResponseBase:
         form = DeployForm(self.request.POST)
         plan = get_object_or_404(
@@ -95,10 +108,14 @@ class ModelPage(PortalPage):
         )
         if form.is_valid():
             try:
+                require_current(plan)
                 deployment = lifecycle.create_deployment(
                     actor=self.actor, plan=plan, name=form.cleaned_data["name"]
                 )
             except WishRefused as refusal:
+                if refusal.type in OUTDATED:
+                    plan = plan_again(plan.public_id, actor=self.actor)
+                    form = DeployForm({"plan": plan.public_id, "name": form.cleaned_data["name"]})
                 form.add_error("name" if refusal.field == "name" else None, refusal.message)
             else:
                 messages.success(self.request, f"{deployment.name} is being started.")

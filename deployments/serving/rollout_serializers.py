@@ -19,6 +19,7 @@ from deployments.serving.serializers import (
     QuoteSerializer,
     ServingAskSerializer,
 )
+from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.models import Flavor, Region
 from marketplace.rest.serializers import StrictSerializer
 
@@ -82,6 +83,9 @@ class DeploymentChangeSerializer(ServingAskSerializer):
     max_concurrency = serializers.IntegerField(min_value=1, max_value=1024, required=False)
     flavor = NamedRowField(queryset=Flavor.objects.filter(enabled=True), required=False)
     region = NamedRowField(queryset=Region.objects.all(), required=False)
+    machine_class = None  # type: ignore[assignment]  # removes the field: a flavor has one
+    precision = serializers.ChoiceField(choices=sorted(BYTES_PER_VALUE), required=False)
+    require_capacity = serializers.BooleanField(required=False)
     strategy = RolloutAskSerializer().fields["strategy"]
     canary = CanaryAskSerializer(required=False)
     progress_deadline_seconds = RolloutAskSerializer().fields["progress_deadline_seconds"]
@@ -101,6 +105,9 @@ class DeploymentChangeSerializer(ServingAskSerializer):
             "replicas": attrs.get("replicas", wished.replicas),
             "context_length": attrs.get("context_length") or wished.context_length or None,
             "max_concurrency": attrs.get("max_concurrency", wished.max_concurrency),
+            "machine_class": None,
+            "precision": attrs.get("precision", wished.precision),
+            "require_capacity": attrs.get("require_capacity", False),
         }
         how = {name: value for name, value in attrs.items() if name in ROLLOUT_FIELDS}
         return super().validate(merged) | how

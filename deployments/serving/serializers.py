@@ -11,13 +11,16 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from deployments.reconcile.rollout import canary_replicas
+from deployments.serving.facts import model_facts
 from deployments.serving.models import Deployment, Event, Plan
-from deployments.serving.plans import ServingAsk, model_facts, quote_json
+from deployments.serving.plans import ServingAsk, quote_json
 from marketplace.accounts.models import Organization
 from marketplace.billing.money import quote
+from marketplace.catalog.access import obstacle_to_import
 from marketplace.catalog.models import ModelVersion
 from marketplace.catalog.offers import visible_models
-from marketplace.hardware.models import Flavor, Region
+from marketplace.catalog.precisions import BYTES_PER_VALUE
+from marketplace.hardware.models import Flavor, MachineClass, Region
 from marketplace.rest.serializers import StrictSerializer
 
 DEFAULT_CONTEXT_LENGTH = 2048
@@ -38,7 +41,7 @@ def visible_versions(organization: Organization) -> QuerySet[ModelVersion]:
     return (
         ModelVersion.objects.filter(published_at__isnull=False)
         .filter(Q(model__owner=None, model__listed=True) | Q(model__owner=organization))
-        .select_related("model", "parent__model")
+        .select_related("model__license", "parent__model__license")
     )
 
 
@@ -59,8 +62,9 @@ def find_version(reference: str, *, organization: Organization) -> ModelVersion:
         named = Q(public_id=reference) | Q(publisher=publisher, slug=slug)
         model = visible_models(organization).filter(named).first()
         if model is not None:
+            obstacle = obstacle_to_import(model)
             raise serializers.ValidationError(
-                f"No version of {model} has been imported yet. Ask the provider's staff; "
+                f"No version of {model} can be deployed yet. {obstacle.message} {obstacle.remedy} "
                 "GET /api/v1/models/?runnable=true lists what can be deployed now."
             )
         raise serializers.ValidationError(
@@ -113,6 +117,19 @@ class ServingAskSerializer(StrictSerializer):
     max_concurrency = serializers.IntegerField(
         min_value=1, max_value=1024, default=DEFAULT_CONCURRENCY, help_text="Requests computed at once."
     )
+    machine_class = serializers.ChoiceField(
+        choices=MachineClass.choices, required=False, allow_null=True, default=None
+    )
+    precision = serializers.ChoiceField(
+        choices=sorted(BYTES_PER_VALUE),
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Of the recipe, for example int8; left out, never a quantized one.",
+    )
+    require_capacity = serializers.BooleanField(
+        default=False, help_text="Refuse it when no node is free now, rather than let it wait."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         facts = model_facts(attrs["model"])
@@ -133,7 +150,10 @@ class ServingAskSerializer(StrictSerializer):
             version=values["model"],
             **{
                 name: values[name]
-                for name in ("flavor", "region", "replicas", "context_length", "max_concurrency")
+                for name in (
+                    *("flavor", "region", "machine_class", "precision"),
+                    *("replicas", "context_length", "max_concurrency", "require_capacity"),
+                )
             },
         )
 
@@ -172,6 +192,17 @@ class CheckSerializer(serializers.Serializer[Any]):
     blocking = serializers.BooleanField()
 
 
+class FilterSerializer(serializers.Serializer[Any]):
+    """How many node pools were left before and after each condition, and why the others dropped out."""
+
+    name = serializers.CharField()
+    before = serializers.IntegerField()
+    dropped = serializers.IntegerField()
+    left = serializers.IntegerField()
+    reasons = serializers.ListField(child=serializers.CharField())
+    blocking = serializers.BooleanField()
+
+
 class QuoteSerializer(serializers.Serializer[Any]):
     """Decimals as text. A month is 730 hours."""
 
@@ -179,7 +210,16 @@ class QuoteSerializer(serializers.Serializer[Any]):
     per_second = serializers.CharField()
     per_minute = serializers.CharField()
     per_hour = serializers.CharField()
+    per_day = serializers.CharField()
     per_month = serializers.CharField()
+
+
+class ErrorBandSerializer(serializers.Serializer[Any]):
+    """By which share the estimate may be wrong, and how that is known."""
+
+    below = serializers.FloatField()
+    above = serializers.FloatField()
+    source = serializers.CharField()  # type: ignore[assignment]  # REST framework takes it for a field
 
 
 class MemorySerializer(serializers.Serializer[Any]):
@@ -194,14 +234,47 @@ class MemorySerializer(serializers.Serializer[Any]):
     low = serializers.IntegerField()
     high = serializers.IntegerField()
     available = serializers.IntegerField()
+    band = ErrorBandSerializer()
+    devices = serializers.IntegerField(help_text="That the model is spread over.")
+    kv_devices = serializers.IntegerField(help_text="That keys and values are divided over.")
+    high_per_device = serializers.IntegerField()
+    available_per_device = serializers.IntegerField()
+
+
+class EtaSerializer(serializers.Serializer[Any]):
+    """Seconds. The parts are medians of earlier starts; null where nothing is known."""
+
+    seconds = serializers.FloatField(allow_null=True)
+    queue = serializers.FloatField(allow_null=True)
+    provisioning = serializers.FloatField(allow_null=True, help_text="Null: no further node can be had.")
+    preparing = serializers.FloatField(allow_null=True, help_text="Image and weights.")
+    loading = serializers.FloatField(allow_null=True)
+    source = serializers.CharField()  # type: ignore[assignment]  # REST framework takes it for a field
+    cached_nodes = serializers.IntegerField(
+        help_text="Nodes with room on which this version has started before."
+    )
 
 
 class OfferSerializer(serializers.Serializer[Any]):
     flavor = serializers.CharField()
     region = serializers.CharField()
+    machine_class = serializers.CharField()
+    precision = serializers.CharField()
     price = QuoteSerializer(allow_null=True, help_text="Of all replicas together.")
+    free_now = serializers.IntegerField(allow_null=True, help_text="Replicas that have room now.")
     eta_seconds = serializers.FloatField(allow_null=True, help_text="Until the first answer; null = unknown.")
+    eta = EtaSerializer()
     memory = MemorySerializer()
+
+
+class AlternativeSerializer(OfferSerializer):
+    """What else would be accepted: send its values in place of yours."""
+
+    title = serializers.CharField()
+    kind = serializers.CharField(help_text="What is given up: flavor, region, precision, replicas…")
+    changes = serializers.DictField(child=serializers.DictField(), help_text="Field -> from, to.")
+    has_room = serializers.BooleanField(help_text="Whether it could start now.")
+    per_hour_difference = serializers.CharField(allow_null=True)
 
 
 class PlanSerializer(serializers.Serializer[Plan]):
@@ -209,12 +282,16 @@ class PlanSerializer(serializers.Serializer[Plan]):
     accepted = serializers.BooleanField(help_text="True: a deployment can be made from this plan.")
     spec = serializers.DictField(help_text="The request with every default filled in.")
     checks = CheckSerializer(many=True, source="answer.checks")
+    filters = FilterSerializer(many=True, source="answer.filters", default=list)
     flavor = serializers.CharField(source="answer.flavor", default=None)
     region = serializers.CharField(source="answer.region", default=None)
+    precision = serializers.CharField(source="answer.precision", default=None)
     price = QuoteSerializer(source="answer.price", default=None)
     eta_seconds = serializers.FloatField(source="answer.eta_seconds", default=None)
     memory = MemorySerializer(source="answer.memory", default=None)
-    alternatives = OfferSerializer(many=True, source="answer.alternatives")
+    free_now = serializers.IntegerField(source="answer.free_now", default=None)
+    eta = EtaSerializer(source="answer.eta", default=None)
+    alternatives = AlternativeSerializer(many=True, source="answer.alternatives")
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField()
 

@@ -7,7 +7,7 @@ Lease: who looks at the row now. Written by `deployments.reconcile.leases` only.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models.functions import Now
@@ -52,24 +52,13 @@ class Workload(models.Model):
     class Meta:
         abstract = True
 
+    REPLICAS: ClassVar[models.expressions.Combinable]
+    """The pods that a row's customer wants to run now, as SQL."""
+
     # Each kind declares its own prefix.
     public_id: models.CharField[str, str]
-
-    @property
-    def wished_replicas(self) -> int:
-        """Pods that the customer wants to run now."""
-        raise NotImplementedError
 
     @classmethod
     def wished(cls) -> models.QuerySet[Self]:
         """The rows whose customer wants pods now."""
         raise NotImplementedError
-
-    @classmethod
-    def holding(cls, *, organization: Organization, family: str) -> models.QuerySet[Self]:
-        """The organization's rows that count against its quota of an accelerator family."""
-        return (
-            cls.wished()
-            .filter(organization=organization, flavor__accelerator__family=family)
-            .select_related("flavor__accelerator")
-        )

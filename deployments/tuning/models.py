@@ -71,6 +71,8 @@ class JobState(models.TextChoices):
 class FineTuningJob(Workload):
     """Tunes a model version on a dataset. Succeeds by publishing a private version (`result`)."""
 
+    REPLICAS = models.Value(1)
+
     public_id = PublicIdField("ftj")
 
     # Wish
@@ -95,10 +97,6 @@ class FineTuningJob(Workload):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id})"
-
-    @property
-    def wished_replicas(self) -> int:
-        return 1
 
     @classmethod
     def wished(cls) -> models.QuerySet[FineTuningJob]:

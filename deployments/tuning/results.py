@@ -181,6 +181,7 @@ def _copy_recipes(base: ModelVersion, version: ModelVersion) -> None:
                 accelerator_family=recipe.accelerator_family,
                 image=recipe.image,
                 precision=recipe.precision,
+                tensor_parallel=recipe.tensor_parallel,
                 min_memory_bytes=recipe.min_memory_bytes,
                 options=recipe.options,
                 measured_start_seconds=recipe.measured_start_seconds,

@@ -15,6 +15,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact
 
 SECONDS_PER_MINUTE = 60
 SECONDS_PER_HOUR = 3600
+SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
 HOURS_PER_MONTH = 730
 """A quoted month is a twelfth of 365 days. A bill counts the seconds that really passed."""
 SECONDS_PER_MONTH = HOURS_PER_MONTH * SECONDS_PER_HOUR
@@ -73,6 +74,7 @@ class Quote:
     per_second: Decimal
     per_minute: Decimal
     per_hour: Decimal
+    per_day: Decimal
     per_month: Decimal
     """Of 730 hours."""
 
@@ -85,5 +87,6 @@ def quote(*, per_second: Decimal, currency: str, replicas: int = 1) -> Quote:
         per_second=second,
         per_minute=_EXACT.multiply(second, Decimal(SECONDS_PER_MINUTE)),
         per_hour=_EXACT.multiply(second, Decimal(SECONDS_PER_HOUR)),
+        per_day=_EXACT.multiply(second, Decimal(SECONDS_PER_DAY)),
         per_month=line_amount(seconds=Decimal(SECONDS_PER_MONTH), per_second=second, currency=currency),
     )

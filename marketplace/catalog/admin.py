@@ -146,6 +146,7 @@ class RecipeInline(admin.TabularInline[Recipe, ModelVersion]):
         "accelerator_family",
         "image",
         "precision",
+        "tensor_parallel",
         "min_memory_bytes",
         "options",
         "verified_at",

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db import transaction
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Exists, Prefetch, Q, QuerySet
 from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,6 +19,7 @@ from marketplace.accounts.actors import actor_of
 from marketplace.accounts.audit import record
 from marketplace.accounts.models import Scope, User
 from marketplace.accounts.permissions import HasScope
+from marketplace.catalog.access import accept_terms, accepted_terms
 from marketplace.catalog.imports import start_import
 from marketplace.catalog.models import Framework, License, Model, ModelImport, ModelVersion, TaskChoices
 from marketplace.catalog.offers import offers_for, visible_models, with_runnable
@@ -67,12 +69,15 @@ class ModelFilter(filters.FilterSet):  # type: ignore[misc]  # the library has n
 class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, SharedViewSet):
     """Models to deploy or tune: everybody's, and your organization's own."""
 
+    # Terms bind the whole organization.
+    required_scopes: ClassVar = {"GET": Scope.READ, "POST": Scope.ADMIN}
+
     queryset = Model.objects.all()
     filterset_class = ModelFilter
     ordering = ("publisher", "slug")
 
     def get_serializer_class(self) -> type[ModelSerializer]:
-        return ModelDetailSerializer if self.action == "retrieve" else ModelSerializer
+        return ModelSerializer if self.action == "list" else ModelDetailSerializer
 
     def get_queryset(self) -> QuerySet[Model]:
         if getattr(self, "swagger_fake_view", False):
@@ -84,9 +89,26 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, SharedViewS
         )
         return (
             with_runnable(visible_models(self.actor.organization))
+            .annotate(terms_accepted=Exists(accepted_terms(self.actor.organization)))
             .select_related("license")
             .prefetch_related(Prefetch("versions", queryset=versions))
         )
+
+    @extend_schema(request=None, responses=ModelDetailSerializer)
+    @action(detail=True, methods=["post"], url_path="accept-terms")
+    def accept_terms(self, request: Request, public_id: str) -> Response:
+        """Accepts the terms of a gated model for your organization, so that it can be deployed."""
+        model = self.get_object()
+        if not model.gated:
+            raise Problem(
+                status=409,
+                type="not-gated",
+                title="Not gated",
+                detail=f"{model} has no terms to accept: it can be deployed as it is.",
+            )
+        with transaction.atomic():
+            accept_terms(actor=self.actor, model=model)
+        return Response(self.get_serializer(self.get_object()).data)
 
     def get_serializer_context(self) -> Mapping[str, Any]:
         context = super().get_serializer_context()

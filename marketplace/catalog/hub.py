@@ -1,8 +1,9 @@
 """The Hugging Face hub, or a mirror of it (HF_ENDPOINT). The only module that imports huggingface_hub.
 
-Three questions: what does a repository hold (`inspect`, which downloads no weights), what is in its
-safetensors headers (`count_parameters`), and the next stretch of one file (`fetch`). Errors of the library
-end here: they become `HubRefused`, which somebody must mend, or `HubUnavailable`, which passes.
+Four questions: what does a repository hold (`inspect`, which downloads no weights), what is in its
+safetensors headers (`count_parameters`), the next stretch of one file (`fetch`), and whether our token is
+good (`check_token`). Errors of the library end here: they become `HubRefused`, which somebody must mend, or
+`HubUnavailable`, which passes.
 
 Files are streamed with the library's session and addresses, not with its `hf_hub_download`: since 2.x that
 starts a file anew whenever it is called again, and sleeps through rate limits. An import must continue where
@@ -136,6 +137,16 @@ def count_parameters(model: HubModel) -> Mapping[str, int]:
             if dtype in PRECISIONS:
                 counts[dtype] = counts.get(dtype, 0) + values
     return counts
+
+
+def check_token() -> None:
+    """Asks who HF_TOKEN belongs to. Raises HubRefused when the hub does not accept it, else HubUnavailable.
+
+    Does nothing when no token is set.
+    """
+    if settings.HF_TOKEN:
+        with _translated("HF_TOKEN"):
+            _api().whoami()
 
 
 def read_config(model: HubModel) -> Mapping[str, Any]:

@@ -116,6 +116,10 @@ class Recipe(models.Model):
     accelerator_family = models.CharField(max_length=8, choices=AcceleratorFamily.choices)
     image = models.CharField(max_length=255)  # with tag or digest
     precision = models.CharField(max_length=16)
+    tensor_parallel = models.BooleanField(
+        default=False,
+        help_text="The engine spreads one model over all devices of a flavor; else it uses one.",
+    )
     min_memory_bytes = models.BigIntegerField(default=0)  # of accelerator memory (host memory on CPU)
     options = models.JSONField(default=dict, blank=True)  # fields of ServingEnvironment to set
     measured_start_seconds = models.FloatField(null=True, blank=True)
@@ -125,12 +129,33 @@ class Recipe(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["version", "engine", "accelerator_family"], name="one_recipe_per_engine_and_family"
+                fields=["version", "engine", "accelerator_family", "precision"],
+                name="one_recipe_per_engine_family_and_precision",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.version} with {self.engine} on {self.accelerator_family}"
+
+
+class TermsAcceptance(models.Model):
+    """An organization's consent to the terms of a gated model, given by one of its administrators."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="accepted_terms")
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="acceptances")
+    license = models.ForeignKey(License, on_delete=models.PROTECT, related_name="+")  # as it was then
+    accepted_by = models.CharField(max_length=254)  # e-mail address or API key id
+    accepted_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["organization", "model", "license"], name="terms_accepted_once_per_license"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization} accepted {self.license} of {self.model}"
 
 
 class Framework(models.Model):

@@ -23,6 +23,8 @@ class EngineImage:
     family: str
     image: str
     precision: str
+    tensor_parallel: bool = False
+    """Whether the engine spreads one model over several devices."""
     largest_parameters: int | None = None
     """Above it the family answers too slowly to be offered; None = any size."""
 
@@ -42,6 +44,7 @@ def engine_images() -> tuple[EngineImage, ...]:
             family=AcceleratorFamily(image["family"]),
             image=image["image"],
             precision=image["precision"],
+            tensor_parallel=image.get("tensor_parallel", False),
             largest_parameters=image.get("largest_parameters"),
         )
         for engine in read_data("catalog", "engines")["engine"]
@@ -50,7 +53,10 @@ def engine_images() -> tuple[EngineImage, ...]:
 
 
 def attach_recipes(versions: Iterable[ModelVersion], *, images: Sequence[EngineImage] | None = None) -> int:
-    """Gives versions the recipes they lack, and returns how many. What staff changed stays."""
+    """Gives versions the recipes they lack, and returns how many. What staff changed stays,
+
+    also the precision: recipes of an engine on a family are either all made here, or none.
+    """
     chosen = engine_images() if images is None else images
     recipes = [
         Recipe(
@@ -59,6 +65,7 @@ def attach_recipes(versions: Iterable[ModelVersion], *, images: Sequence[EngineI
             accelerator_family=image.family,
             image=image.image,
             precision=image.precision,
+            tensor_parallel=image.tensor_parallel,
         )
         for version in versions
         for image in chosen

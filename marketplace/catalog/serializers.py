@@ -101,6 +101,9 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
     license = LicenseSerializer()
     private = serializers.SerializerMethodField(help_text="Whether it is your organization's own.")
     runnable = serializers.BooleanField(help_text="Whether it can be deployed here and now.")
+    terms_accepted = serializers.SerializerMethodField(
+        help_text="Of a gated model: whether your organization has accepted its terms; else null."
+    )
     parameters = serializers.SerializerMethodField()
     precision = serializers.SerializerMethodField()
     context_length = serializers.SerializerMethodField()
@@ -119,6 +122,7 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
             "tags",
             "license",
             "gated",
+            "terms_accepted",
             "private",
             "description",
             "source",
@@ -129,6 +133,10 @@ class ModelSerializer(serializers.ModelSerializer[Model]):
             "price_from",
             "created_at",
         )
+
+    def get_terms_accepted(self, model: Model) -> bool | None:
+        accepted: bool = model.terms_accepted  # type: ignore[attr-defined]  # the view's query adds it
+        return accepted if model.gated else None
 
     def get_private(self, model: Model) -> bool:
         return model.owner_id is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import transaction
 
+from marketplace.catalog.access import probe_token
 from marketplace.catalog.imports import Outcome, advance, due_imports
 from marketplace.catalog.models import ModelImport
 
@@ -30,6 +31,12 @@ def resume_imports() -> int:
     for public_id in due:
         advance_import.delay(public_id)
     return len(due)
+
+
+@shared_task
+def probe_hub_token() -> bool:
+    """Learns whether the hub accepts our token, so that plans can tell it. Run by beat."""
+    return probe_token()
 
 
 def ring(row: ModelImport) -> None:

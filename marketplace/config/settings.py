@@ -207,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": SWEEP_SECONDS},
     },
     "resume-imports": {"task": "marketplace.catalog.tasks.resume_imports", "schedule": 15.0},
+    "probe-hub-token": {"task": "marketplace.catalog.tasks.probe_hub_token", "schedule": 300.0},
 }
 
 # --- Text, time, files -------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ class QuoteSerializer(serializers.Serializer[Any]):
     per_second = serializers.CharField()
     per_minute = serializers.CharField()
     per_hour = serializers.CharField()
+    per_day = serializers.CharField()
     per_month = serializers.CharField()
 
 

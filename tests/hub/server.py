@@ -70,6 +70,8 @@ class Hub:
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
+        self.tokens: set[str] = set()
+        """Those that it knows."""
         self.url = ""
 
     def add(self, name: str, files: dict[str, bytes], **options: Any) -> Repository:
@@ -86,11 +88,18 @@ class Hub:
     def application(self) -> Starlette:
         return Starlette(
             routes=[
+                Route("/api/whoami-v2", self._whoami),
                 Route("/api/models/{owner}/{name}", self._info),
                 Route("/api/models/{owner}/{name}/revision/{revision:path}", self._info),
                 Route("/{owner}/{name}/resolve/{revision}/{path:path}", self._resolve),
             ]
         )
+
+    async def _whoami(self, request: Request) -> Response:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in self.tokens:
+            return Response(json.dumps({"error": "Invalid username or password."}), 401)
+        return JSONResponse({"type": "user", "name": "staff"})
 
     async def _info(self, request: Request) -> Response:
         if fault := self.take_fault(""):

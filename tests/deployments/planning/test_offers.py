@@ -1,37 +1,11 @@
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from deployments.planning.capacity import FreeCapacity
 from deployments.planning.checks import Who
-from deployments.planning.memory import MemoryEstimate
-from deployments.planning.offers import Ask, Candidate, rank_offers
-
-GIB = 2**30
-ASK = Ask(replicas=1, context_length=2048, max_concurrency=4)
-ROOM = FreeCapacity(pods=3, matching_nodes=1, reason="room for 3 more")
-FULL = FreeCapacity(pods=0, matching_nodes=1, reason="cpu 2 cores needed, 0 cores free")
-
-
-def candidate(flavor: str = "small", **changes: Any) -> Candidate:
-    values: dict[str, Any] = {
-        "flavor": flavor,
-        "region": "local",
-        "cluster": "local",
-        "family": "cpu",
-        "memory_bytes": 4 * GIB,
-        "estimate": MemoryEstimate(weights=GIB, kv_cache=GIB // 2, activations=0, framework=GIB // 2),
-        "min_memory_bytes": 0,
-        "free": ROOM,
-        "quota_limit": None,
-        "quota_held": 0,
-        "quota_need": 2,
-        "per_second": Decimal("0.00001"),
-        "currency": "EUR",
-        "start_seconds": 10.0,
-        "provisioning_seconds": 300.0,
-        "pool_capacity": 4,
-    }
-    return Candidate(**values | changes)
+from deployments.planning.offers import Ask, is_asked, rank_offers
+from deployments.planning.starting import StartTimes
+from tests.deployments.planning.candidates import ASK, FULL, GIB, candidate, shape
 
 
 def failed(**changes: Any) -> list[tuple[str, Who | None, bool]]:
@@ -46,17 +20,26 @@ def test_a_candidate_that_passes_everything_is_accepted() -> None:
 
 
 def test_too_little_memory_is_the_customers_to_change() -> None:
-    assert failed(memory_bytes=2 * GIB) == [("memory", Who.CUSTOMER, True)]
+    assert failed(device_bytes=GIB) == [("memory", Who.CUSTOMER, True)]
 
 
 def test_the_high_end_of_the_estimate_must_fit() -> None:
-    assert failed(memory_bytes=2 * GIB + 1) == [("memory", Who.CUSTOMER, True)]
-    assert failed(memory_bytes=int(2 * GIB * 1.15) + 1) == []
+    high = candidate().estimate(ASK).high
+    assert failed(device_bytes=high - 1) == [("memory", Who.CUSTOMER, True)]
+    assert failed(device_bytes=high) == []
+
+
+def test_a_model_of_unknown_size_fits_nowhere() -> None:
+    assert failed(shape=shape(parameters=0), device_bytes=1000 * GIB) == [("memory", Who.PROVIDER, True)]
+
+
+def test_an_engine_that_uses_one_device_is_given_the_memory_of_one() -> None:
+    (offer,) = rank_offers(ASK, [candidate("metal", devices=8, device_bytes=GIB)])
+    assert offer.check("memory").message.endswith("; 7 of metal stay unused by this recipe.")
 
 
 def test_a_large_cache_suggests_a_shorter_context() -> None:
-    cache = MemoryEstimate(weights=GIB, kv_cache=8 * GIB, activations=0, framework=0)
-    (offer,) = rank_offers(ASK, [candidate(estimate=cache)])
+    (offer,) = rank_offers(ASK, [candidate(shape=shape(kv_heads=60))])
     assert offer.checks[0].remedy.startswith("Ask for a shorter context than 2048 tokens")
 
 
@@ -97,10 +80,10 @@ def test_offers_are_ranked_by_fit_then_room_then_price_then_start() -> None:
     offers = rank_offers(
         ASK,
         [
-            candidate("too-small", memory_bytes=GIB, per_second=Decimal("0.000001")),
+            candidate("too-small", device_bytes=GIB, per_second=Decimal("0.000001")),
             candidate("cheap-but-full", free=FULL, per_second=Decimal("0.000002")),
             candidate("dear", per_second=Decimal("0.00009")),
-            candidate("cheap-and-slow", start_seconds=60.0),
+            candidate("cheap-and-slow", start=StartTimes(total=60.0)),
             candidate("cheap-and-quick"),
         ],
     )
@@ -111,3 +94,28 @@ def test_offers_are_ranked_by_fit_then_room_then_price_then_start() -> None:
         "cheap-but-full",
         "too-small",
     ]
+
+
+def test_nothing_waits_that_asked_for_room_now() -> None:
+    (offer,) = rank_offers(replace(ASK, require_capacity=True), [candidate(free=FULL)])
+    assert not offer.accepted
+    assert offer.check("capacity").remedy.startswith("Leave require_capacity out")
+
+
+def test_nobody_gets_a_quantized_model_unasked() -> None:
+    exact = candidate(recipe="rcp_exact", shape=shape(precision="bfloat16"))
+    small = candidate(recipe="rcp_small", shape=shape(precision="int8"))
+    offers = rank_offers(ASK, [small, exact])
+    assert [(offer.candidate.recipe, is_asked(offer)) for offer in offers] == [
+        ("rcp_exact", True),
+        ("rcp_small", False),
+    ]
+    asked = rank_offers(replace(ASK, precision="int8"), [small, exact])
+    assert [offer.candidate.recipe for offer in asked if is_asked(offer)] == ["rcp_small"]
+
+
+def test_of_those_that_do_not_fit_the_one_that_comes_closest_is_first() -> None:
+    offers = rank_offers(
+        ASK, [candidate("tiny", device_bytes=GIB // 2), candidate("nearly", device_bytes=GIB)]
+    )
+    assert [offer.candidate.flavor for offer in offers] == ["nearly", "tiny"]

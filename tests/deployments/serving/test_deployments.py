@@ -100,7 +100,9 @@ def test_a_plan_for_a_place_that_was_closed_since_is_refused(alice: Person, mark
     plan = alice.api.post("/api/v1/plans/", {"model": "tests/chatter"}).json()
     Cluster.objects.update(enabled=False)
     response = alice.api.post(DEPLOYMENTS, {"name": "bot", "plan": plan["id"]})
-    assert (response.status_code, response.json()["type"]) == (409, "/problems/plan-expired")
+    assert (response.status_code, response.json()["type"]) == (409, "/problems/plan-outdated")
+    assert [item["field"] for item in response.json()["differences"]] == ["place"]
+    assert not response.json()["fresh_plan"]["accepted"]
 
 
 def test_what_does_not_fit_is_refused_with_its_checks(alice: Person, market: Market) -> None:
@@ -120,7 +122,7 @@ def test_a_name_is_taken_until_its_deployment_is_gone(alice: Person, charlie: Pe
     create(alice)
 
 
-@pytest.mark.parametrize("name", ["", "Bot", "bot-", "-bot", "b_t", "x" * 41, "bot\x00", 7])
+@pytest.mark.parametrize("name", ["", "Bot", "bot-", "-bot", "b_t", "🤖", "bot-🤖", "x" * 41, "bot\x00", 7])
 def test_a_name_that_is_no_name_is_refused(alice: Person, market: Market, name: Any) -> None:
     response = alice.api.post(DEPLOYMENTS, {**ASK, "name": name})
     assert response.status_code == 400
@@ -226,7 +228,8 @@ def test_an_accepted_plan_does_not_outlive_the_room_in_the_quota(alice: Person, 
     made = alice.api.post(DEPLOYMENTS, {"name": "first", "plan": plan["id"]})
     refused = alice.api.post(DEPLOYMENTS, {"name": "second", "plan": plan["id"]})
     assert (made.status_code, refused.status_code) == (201, 409)
-    assert refused.json()["type"] == "/problems/quota-exceeded"
+    assert refused.json()["type"] == "/problems/plan-outdated"
+    assert [item["field"] for item in refused.json()["differences"]] == ["quota"]
     assert list(Deployment.objects.values_list("name", flat=True)) == ["first"]
 
 

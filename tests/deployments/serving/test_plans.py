@@ -35,9 +35,12 @@ def test_a_plan_tells_fit_price_and_start_before_anything_is_committed(alice: Pe
         "model": market.version.public_id,
         "flavor": "test-small",
         "region": "test",
+        "machine_class": None,
+        "precision": None,
         "replicas": 1,
         "context_length": 2048,
         "max_concurrency": 4,
+        "require_capacity": False,
     }
     assert Decimal(document["price"]["per_minute"]) == Decimal("0.0006")
     assert document["price"]["currency"] == "EUR"
@@ -89,7 +92,7 @@ def test_a_cache_that_is_down_leaves_capacity_unknown(
     def refuse(*_: Any) -> None:
         raise RedisError("connection refused")
 
-    monkeypatch.setattr(cache, "get", refuse)
+    monkeypatch.setattr(cache, "get_many", refuse)
     document = plan(alice)
     assert document["accepted"]
     assert "does not answer" in failed(document)["capacity"]["message"]
@@ -155,7 +158,9 @@ def test_a_model_that_was_not_imported_is_told_from_one_that_does_not_exist(
         alice.api.post(PLANS, {"model": name}).json()["errors"][0]["message"]
         for name in ("tests/later", "tests/never")
     ]
-    assert messages[0].startswith("No version of tests/later has been imported yet.")
+    assert messages[0].startswith(
+        "No version of tests/later can be deployed yet. Nobody has imported it yet. Ask the provider's staff"
+    )
     assert messages[1].startswith("No published model is called 'tests/never'.")
 
 

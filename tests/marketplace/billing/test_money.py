@@ -54,12 +54,13 @@ def test_seconds_keep_every_microsecond(duration: timedelta) -> None:
     assert timedelta(microseconds=int(seconds_of(duration) * 1_000_000)) == duration
 
 
-def test_a_quote_shows_minute_hour_and_a_month_of_730_hours() -> None:
+def test_a_quote_shows_minute_hour_day_and_a_month_of_730_hours() -> None:
     assert quote(per_second=Decimal("0.000016667"), currency="EUR", replicas=2) == Quote(
         currency="EUR",
         per_second=Decimal("0.000033334"),
         per_minute=Decimal("0.002000040"),
         per_hour=Decimal("0.120002400"),
+        per_day=Decimal("2.880057600"),
         per_month=Decimal("87.60"),
     )
 

@@ -96,6 +96,7 @@ def test_a_model_shows_its_versions_recipes_and_cheapest_price(alice: Person, pu
         "per_second": "0.000015",
         "per_minute": "0.0009",
         "per_hour": "0.054",
+        "per_day": "1.296",
         "per_month": "39.42",
     }
     version = document["versions"][0]

@@ -1,0 +1,219 @@
+"""Gathers everything that planning decides about: where a version could run, at what price, in what room.
+
+The number of queries does not depend on how many pools, recipes, prices or deployments there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from deployments.clusters.capacity import known_nodes_of
+from deployments.planning.capacity import FreeCapacity, NodeIndex, PodSize, count_free
+from deployments.planning.filters import Pool
+from deployments.planning.memory import ModelFacts, ServingShape, spread
+from deployments.planning.offers import Candidate
+from deployments.planning.starting import SeenStart, StartTimes, learn
+from deployments.serving.facts import model_facts
+from deployments.serving.holdings import held_units, quota_units
+from deployments.serving.models import Deployment, Replica
+from deployments.serving.specs import pod_resources, weights_of
+from marketplace.accounts.models import Organization
+from marketplace.billing.models import Price, Quota
+from marketplace.billing.prices import prices_in_force
+from marketplace.catalog.models import ModelVersion, Recipe
+from marketplace.catalog.offers import TUNING_ENGINES
+from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool
+from marketplace.hardware.placement import open_pools
+
+DEPLOYMENTS_REMEMBERED = 100
+"""Newest deployments of a version's recipes from whose starts the next one's duration is told."""
+STARTS_REMEMBERED = 20
+"""Newest starts of one recipe that count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A node pool on which a recipe could run, with its price."""
+
+    pool: NodePool
+    recipe: Recipe
+    price: Price | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """All that there is to choose from for one version."""
+
+    pools: tuple[Pool, ...]
+    """Every pool that takes workloads, also those without a recipe."""
+    places: Mapping[tuple[str, str, str], Place]
+    """By `Candidate.key`."""
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Accelerator families that the version has recipes for and that somebody offers."""
+        return tuple(sorted({candidate.shape.family for candidate in self.candidates}))
+
+
+def gather(version: ModelVersion, *, organization: Organization, besides: Deployment | None = None) -> Choice:
+    """What there is for an organization now. `besides` is the deployment that would change, if any."""
+    weights = weights_of(version)
+    recipes: defaultdict[str, list[Recipe]] = defaultdict(list)
+    for recipe in weights.recipes.exclude(engine__in=TUNING_ENGINES).order_by("pk"):
+        recipes[recipe.accelerator_family].append(recipe)
+    pools = list(open_pools().select_related("flavor__accelerator", "cluster__region").order_by("pk"))
+    now = timezone.now()
+    prices = {
+        (price.flavor_id, price.region_id): price
+        for price in prices_in_force(organization=organization, at=now)
+    }
+    places = [
+        Place(pool=pool, recipe=recipe, price=prices.get((pool.flavor_id, pool.cluster.region_id)))
+        for pool in pools
+        for recipe in recipes[pool.flavor.accelerator.family]
+    ]
+    used = {place.recipe.pk: place.recipe for place in places}.values()
+    starts = _starts(used)
+    facts = model_facts(version)
+    world = _World(
+        nodes={
+            slug: None if nodes is None else NodeIndex(nodes)
+            for slug, nodes in known_nodes_of({pool.cluster.slug for pool in pools}).items()
+        },
+        held=held_units(organization=organization, besides=besides),
+        limits=dict(
+            Quota.objects.filter(organization=organization).values_list("accelerator_family", "limit")
+        ),
+        times={
+            recipe.pk: learn(
+                starts.get(recipe.pk, ())[:STARTS_REMEMBERED], measured=recipe.measured_start_seconds
+            )
+            for recipe in used
+        },
+        nodes_of={
+            recipe.pk: frozenset(start.node for start in starts.get(recipe.pk, ()) if start.node)
+            for recipe in used
+        },
+        free={},
+    )
+    candidates = [_candidate(place, facts=facts, world=world) for place in places]
+    return Choice(
+        pools=tuple(_pool(pool) for pool in pools),
+        places={candidate.key: place for candidate, place in zip(candidates, places, strict=True)},
+        candidates=tuple(candidates),
+    )
+
+
+@dataclass(frozen=True)
+class _World:
+    """What all candidates are judged by."""
+
+    nodes: Mapping[str, NodeIndex | None]
+    held: Mapping[str, int]
+    limits: Mapping[str, int]
+    times: Mapping[int, StartTimes]
+    """By recipe."""
+    nodes_of: Mapping[int, frozenset[str]]
+    """Recipe -> nodes on which it has started."""
+    free: dict[int, FreeCapacity | None]
+    """By pool: recipes share it."""
+
+    def room(self, pool: NodePool) -> FreeCapacity | None:
+        if pool.pk not in self.free:
+            nodes = self.nodes[pool.cluster.slug]
+            self.free[pool.pk] = None if nodes is None else count_free(nodes, pod_size(pool))
+        return self.free[pool.pk]
+
+
+def _candidate(place: Place, *, facts: ModelFacts, world: _World) -> Candidate:
+    flavor, pool, recipe = place.pool.flavor, place.pool, place.recipe
+    family = flavor.accelerator.family
+    devices = max(1, flavor.accelerator_count)
+    return Candidate(
+        flavor=flavor.slug,
+        region=pool.cluster.region.slug,
+        cluster=pool.cluster.slug,
+        machine_class=flavor.machine_class,
+        recipe=recipe.public_id,
+        shape=ServingShape(
+            facts=facts,
+            precision=recipe.precision,
+            family=family,
+            devices=spread(facts, devices=devices) if recipe.tensor_parallel else 1,
+        ),
+        device_bytes=device_bytes(flavor),
+        devices=devices,
+        usual_context=facts.context_length,
+        min_memory_bytes=recipe.min_memory_bytes,
+        free=world.room(pool),
+        quota_limit=world.limits.get(family),
+        quota_held=world.held.get(family, 0),
+        quota_per_replica=quota_units(flavor),
+        per_second=place.price.per_second if place.price else None,
+        currency=place.price.currency if place.price else "",
+        start=world.times[recipe.pk],
+        provisioning_seconds=pool.provisioning_p50_seconds,
+        pool_capacity=pool.capacity,
+        cached_nodes=world.nodes_of[recipe.pk],
+    )
+
+
+def device_bytes(flavor: Flavor) -> int:
+    """Memory of one device of a flavor; on CPU the host's."""
+    if flavor.accelerator.family == AcceleratorFamily.CPU:
+        return flavor.memory_bytes
+    return flavor.accelerator.memory_bytes
+
+
+def pod_size(pool: NodePool) -> PodSize:
+    """What a pod of the pool's flavor asks of a node."""
+    resources = pod_resources(pool.flavor, pool)
+    devices = {resources.accelerator_resource: resources.accelerator_count}
+    return PodSize(
+        cpu_millicores=resources.cpu_millicores,
+        memory_bytes=resources.memory_bytes,
+        devices=devices if resources.accelerator_resource else {},
+        node_selector=resources.node_selector,
+        tolerations=resources.tolerations,
+    )
+
+
+def _pool(pool: NodePool) -> Pool:
+    return Pool(
+        cluster=pool.cluster.slug,
+        flavor=pool.flavor.slug,
+        region=pool.cluster.region.slug,
+        family=pool.flavor.accelerator.family,
+        machine_class=pool.flavor.machine_class,
+    )
+
+
+def _starts(recipes: Collection[Recipe]) -> dict[int, tuple[SeenStart, ...]]:
+    """Recipe -> its newest starts, whoever's they were: how long a start takes is nobody's secret."""
+    if not recipes:
+        return {}
+    newest = Deployment.objects.filter(recipe__in={recipe.pk for recipe in recipes}).order_by("-pk")
+    recipe_of = dict(newest.values_list("public_id", "recipe_id")[:DEPLOYMENTS_REMEMBERED])
+    if not recipe_of:
+        return {}
+    started = Replica.objects.filter(resource__in=recipe_of, ready_at__isnull=False, restarts=0)
+    found: defaultdict[int, list[SeenStart]] = defaultdict(list)
+    for replica in started.order_by("-created_at").only(
+        "resource", "node", "created_at", "scheduled_at", "started_at", "ready_at"
+    )[: DEPLOYMENTS_REMEMBERED * 2]:
+        assert replica.ready_at is not None
+        found[recipe_of[replica.resource]].append(
+            SeenStart(
+                created_at=replica.created_at,
+                scheduled_at=replica.scheduled_at,
+                started_at=replica.started_at,
+                ready_at=replica.ready_at,
+                node=replica.node,
+            )
+        )
+    return {recipe: tuple(starts) for recipe, starts in found.items()}
