@@ -24,6 +24,7 @@ from deployments.gateway.forward import Forwarder
 from deployments.gateway.keys import Keys
 from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import Metrics
+from deployments.gateway.stopping import Stopping
 from deployments.gateway.upstreams import Upstreams
 from runtimes.contract import LIVE_PATH, METRICS_PATH, OPENAI_PATH, READY_PATH
 
@@ -39,6 +40,7 @@ class Gateway:
         self._counts = Counts(self._database, every=limits.flush)
         self._metrics = Metrics()
         self._ready = False
+        self._stopping = Stopping(delay=limits.stop_delay)
         self.forwarder = Forwarder(
             keys=self._keys,
             directory=self._directory,
@@ -46,11 +48,13 @@ class Gateway:
             counts=self._counts,
             metrics=self._metrics,
             limits=limits,
+            stopping=self._stopping,
         )
 
     @asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Counts are written until the end, once more after the last call has been answered."""
+        self._stopping.install()
         await self._upstreams.open()
         writer = asyncio.create_task(self._counts.keep_writing())
         try:
@@ -68,7 +72,10 @@ class Gateway:
 
     async def ready(self, request: Request) -> Response:
         """Ready once the database has answered. It stays so while the database is away for a while: what
-        is remembered still serves, and every gateway turning unready at once would only add to the harm."""
+        is remembered still serves, and every gateway turning unready at once would only add to the harm.
+        Not ready any more once the process was told to stop."""
+        if self._stopping.has_begun:
+            return PlainTextResponse("stopping\n", status_code=503, headers={"connection": "close"})
         if not self._ready:
             try:
                 await self._database.run(_ask_database)

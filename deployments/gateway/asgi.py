@@ -13,5 +13,9 @@ from deployments.gateway.application import create_application  # noqa: E402
 from deployments.gateway.limits import Limits  # noqa: E402
 
 application = create_application(
-    Limits(body_bytes=settings.GATEWAY_MAX_BODY_BYTES, calls=settings.GATEWAY_MAX_CALLS)
+    Limits(
+        body_bytes=settings.GATEWAY_MAX_BODY_BYTES,
+        calls=settings.GATEWAY_MAX_CALLS,
+        stop_delay=settings.GATEWAY_STOP_DELAY_SECONDS,
+    )
 )

@@ -21,6 +21,7 @@ class Upstream:
     uid: str
     address: str
     """host:port"""
+    revision: int | None = None
 
 
 class Balancer:
@@ -44,14 +45,18 @@ class Balancer:
         """Calls in progress on all replicas together."""
         return self._outstanding.total()
 
-    def choose(self, upstreams: Sequence[Upstream], *, besides: Collection[str] = ()) -> Upstream | None:
-        """The least busy replica whose uid is not in `besides`; one that has just failed only if all have."""
+    def choose(
+        self, upstreams: Sequence[Upstream], *, besides: Collection[str] = (), prefer: Collection[str] = ()
+    ) -> Upstream | None:
+        """The least busy replica whose uid is not in `besides`, of those in `prefer` if one of them is left;
+        one that has just failed only if all have."""
         now = self._clock()
         self._suspects = {uid: until for uid, until in self._suspects.items() if until > now}
         return min(
             (upstream for upstream in upstreams if upstream.uid not in besides),
             key=lambda upstream: (
                 upstream.uid in self._suspects,
+                upstream.uid not in prefer,
                 self._outstanding[upstream.uid],
                 self._tie(),
             ),

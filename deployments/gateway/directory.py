@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 from deployments.gateway.balancing import Upstream
@@ -47,6 +48,24 @@ class Served:
     wanted: bool
     """False once the customer has paused it: what still runs is on its way out."""
     upstreams: tuple[Upstream, ...]
+    """All that answer, those of a canary among them."""
+    canary: frozenset[str] = frozenset()
+    """uids of the replicas of a canary, while there is one."""
+    canary_weight: int = 0
+    """Percent of the calls that it is to get."""
+
+    def share_of(self, request_id: str) -> frozenset[str]:
+        """uids of the replicas that should answer a call: the canary's or the others'; none = whichever.
+
+        Decided by the id alone, so that a call that is sent again goes the same way, through any gateway.
+        Nobody's share is lost: when none of them can be reached, the other side answers.
+        """
+        if not self.canary_weight:
+            return frozenset()
+        digest = blake2b(request_id.encode(), digest_size=8).digest()
+        if int.from_bytes(digest) % 100 < self.canary_weight:
+            return self.canary
+        return frozenset(upstream.uid for upstream in self.upstreams) - self.canary
 
     def to_json(self) -> dict[str, Any]:
         """An OpenAI model object; `state` and `deployment` are ours."""
@@ -124,8 +143,13 @@ def load_served(organization: int) -> list[Served]:
 
 
 def _served(deployment: Deployment, ready: Sequence[Replica]) -> Served:
-    # While a new revision comes up both have ready replicas; the old one answers until it has handed over.
-    serving = [replica for replica in ready if replica.revision == deployment.serving_revision] or ready
+    # While a new revision comes up both have ready replicas; the old one answers until it has handed over. A
+    # canary answers beside it.
+    answering = {deployment.stable_revision or deployment.serving_revision}
+    if deployment.canary_weight is not None:
+        answering.add(deployment.target_revision)
+    serving = [replica for replica in ready if replica.revision in answering] or ready
+    canary = [replica.uid for replica in serving if replica.revision == deployment.target_revision]
     return Served(
         public_id=deployment.public_id,
         name=deployment.name,
@@ -135,7 +159,9 @@ def _served(deployment: Deployment, ready: Sequence[Replica]) -> Served:
         state=deployment.state,
         reason=_reason(deployment.conditions),
         wanted=deployment.desired_state == DesiredState.RUNNING,
-        upstreams=tuple(Upstream(replica.uid, replica.address) for replica in serving),
+        upstreams=tuple(Upstream(replica.uid, replica.address, replica.revision) for replica in serving),
+        canary=frozenset(canary if deployment.canary_weight is not None else ()),
+        canary_weight=deployment.canary_weight or 0,
     )
 
 

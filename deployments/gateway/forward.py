@@ -30,6 +30,7 @@ from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import Metrics
 from deployments.gateway.models import Meter
 from deployments.gateway.relay import EVENT_STREAM, BodyRelay, EventRelay, Tokens
+from deployments.gateway.stopping import Stopping
 from deployments.gateway.upstreams import Answer, AnswerBroke, ReplicaFailed, Upstreams
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Forwarder:
         counts: Counts,
         metrics: Metrics,
         limits: Limits,
+        stopping: Stopping,
     ) -> None:
         self._keys = keys
         self._directory = directory
@@ -61,12 +63,18 @@ class Forwarder:
         self._counts = counts
         self._metrics = metrics
         self._limits = limits
+        self._stopping = stopping
         self._balancer = Balancer(suspicion=limits.suspicion)
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        out = _Outgoing(send, request_id=request_id_of(request.headers), stall=self._limits.stall)
+        out = _Outgoing(
+            send,
+            request_id=request_id_of(request.headers),
+            stall=self._limits.stall,
+            closes=self._stopping.has_begun,
+        )
         began = time.perf_counter()
         self._in_progress += 1
         self._metrics.in_progress.inc()
@@ -139,7 +147,9 @@ class Forwarder:
         for _ in range(self._limits.attempts):
             if failure is None and (refusal := served.refusal()):
                 raise refusal
-            upstream = self._balancer.choose(served.upstreams, besides=tried)
+            upstream = self._balancer.choose(
+                served.upstreams, besides=tried, prefer=served.share_of(out.request_id)
+            )
             if upstream is None:
                 break
             if failure is not None:
@@ -151,6 +161,7 @@ class Forwarder:
                         upstream, path=path, headers=headers, body=call.body_for(served.name)
                     ) as answer:
                         self._metrics.first_byte.observe(time.perf_counter() - began)
+                        out.revision = upstream.revision
                         await self._relay(answer, out=out, counted=counted)
                         return
                 except ReplicaFailed as error:
@@ -205,14 +216,22 @@ class Forwarder:
 class _Outgoing:
     """What is sent to the caller."""
 
-    def __init__(self, send: Send, *, request_id: str, stall: float) -> None:
+    def __init__(self, send: Send, *, request_id: str, stall: float, closes: bool) -> None:
         self._send = send
         self._stall = stall
         self.request_id = request_id
+        self.revision: int | None = None
+        """Of the replica that answers."""
+        self.closes = closes
+        """The caller is to come back by another connection, which leads to another gateway."""
         self.status = 500
 
     async def begin(self, answer: Answer, *, streaming: bool) -> None:
         headers = [*answer.headers, (b"x-request-id", self.request_id.encode())]
+        if self.revision is not None:
+            headers.append((b"x-deployment-revision", str(self.revision).encode()))
+        if self.closes:
+            headers.append((b"connection", b"close"))
         if streaming:
             # A stream may end with an event of ours; and no proxy on the way may gather it.
             headers = [(name, value) for name, value in headers if name != b"content-length"]
@@ -229,6 +248,7 @@ class _Outgoing:
 
     async def refuse(self, error: GatewayError, *, scope: Scope, receive: Receive) -> None:
         self.status = error.status
+        error.close = error.close or self.closes
         await error.to_response(request_id=self.request_id)(scope, receive, self._send)
 
     async def _put(self, message: Message) -> None:

@@ -29,5 +29,7 @@ class Limits:
     """How long keys and replicas already known may be used while the database does not answer."""
     suspicion: float = 3.0
     """How long a replica that failed a call gets none while another is ready."""
+    stop_delay: float = 5.0
+    """Told to stop, how long it goes on answering while it says that it is not ready."""
     flush: float = 3.0
     """Between two writes of counts; a killed process loses at most this much of them."""

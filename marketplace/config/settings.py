@@ -234,6 +234,8 @@ GATEWAY_MAX_BODY_BYTES = env.int("GATEWAY_MAX_BODY_BYTES", default=26_214_400)
 """Largest call of a model through the gateway."""
 GATEWAY_MAX_CALLS = env.int("GATEWAY_MAX_CALLS", default=1000)
 """Calls in progress in one gateway process; more are answered 503 with Retry-After."""
+GATEWAY_STOP_DELAY_SECONDS = env.float("GATEWAY_STOP_DELAY_SECONDS", default=5.0)
+"""Told to stop, how long a gateway goes on answering while it says that it is not ready."""
 UPLOAD_PATHS = ("/api/v1/datasets/",)
 """Where bodies may be as large as an upload."""
 

@@ -43,6 +43,8 @@ def product_programs(home: Home, *, base: Path, web_url: str, gateway_url: str) 
         "MARKETPLACE_HOME": str(home.root),
         "WEB_URL": web_url,
         "GATEWAY_URL": gateway_url,
+        # Nobody spreads calls over several gateways here, so none has to notice that it stops.
+        "GATEWAY_STOP_DELAY_SECONDS": os.environ.get("GATEWAY_STOP_DELAY_SECONDS", "0"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": python_path(base),
     }

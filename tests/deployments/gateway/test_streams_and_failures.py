@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -220,13 +220,50 @@ def test_many_callers_at_once_are_all_answered_and_counted(
 def test_a_gateway_told_to_stop_finishes_its_streams_and_writes_its_counts(
     transactional_db: None, runtime: Runtime, secret: str
 ) -> None:
+    with gateway_process(secret, stop_delay=0) as (process, http):
+        port = http.base_url.port
+        assert port is not None
+        with http.stream("POST", "/v1/chat/completions", json=STREAM) as answer:
+            lines = answer.iter_lines()
+            assert json.loads(next(lines).removeprefix("data: "))["model"] == "chat"
+            process.send_signal(signal.SIGTERM)
+            eventually(lambda: not accepts(port))
+            assert process.poll() is None
+            for _ in range(3):
+                runtime.let_token_go()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        # uvicorn ends by the signal it was sent, once everything is done.
+        assert process.wait(WAIT) == -signal.SIGTERM
+    counts = {count.meter: count.count for count in RequestCount.objects.all()}
+    assert counts == {"requests": 1, "input_tokens": 5, "output_tokens": 3}
+
+
+def test_a_gateway_told_to_stop_is_not_ready_at_once_and_answers_until_nobody_comes(
+    transactional_db: None, runtime: Runtime, secret: str
+) -> None:
+    runtime.free = True
+    with gateway_process(secret, stop_delay=WAIT) as (process, http):
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: http.get("/ready").status_code == 503)
+        answers = [http.post("/v1/chat/completions", json=CHAT) for _ in range(5)]
+        assert [(it.status_code, it.headers["connection"]) for it in answers] == [(200, "close")] * 5
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)  # whoever says it twice does not want to wait
+        assert process.wait(WAIT / 2) == -signal.SIGTERM
+
+
+@contextmanager
+def gateway_process(
+    secret: str, *, stop_delay: float
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """A gateway as a process of its own, over the test's database, and a client with a key."""
     database = connection.settings_dict
     url = f"postgres://{database['USER']}@{database['HOST'].replace('/', '%2F')}/{database['NAME']}"
     port = int(unused_address().rpartition(":")[2])
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "deployments.gateway.asgi:application"]
         + ["--port", str(port), "--timeout-graceful-shutdown", "20"],
-        env=os.environ | {"DATABASE_URL": url},
+        env=os.environ | {"DATABASE_URL": url, "GATEWAY_STOP_DELAY_SECONDS": str(stop_delay)},
     )
     try:
         with httpx.Client(
@@ -237,22 +274,10 @@ def test_a_gateway_told_to_stop_finishes_its_streams_and_writes_its_counts(
         ) as http:
             eventually(lambda: accepts(port))
             assert http.get("/ready").status_code == 200
-            with http.stream("POST", "/v1/chat/completions", json=STREAM) as answer:
-                lines = answer.iter_lines()
-                assert json.loads(next(lines).removeprefix("data: "))["model"] == "chat"
-                process.send_signal(signal.SIGTERM)
-                eventually(lambda: not accepts(port))
-                assert process.poll() is None
-                for _ in range(3):
-                    runtime.let_token_go()
-                assert [line for line in lines if line][-1] == "data: [DONE]"
-        # uvicorn ends by the signal it was sent, once everything is done.
-        assert process.wait(WAIT) == -signal.SIGTERM
+            yield process, http
     finally:
         process.kill()
         process.wait()
-    counts = {count.meter: count.count for count in RequestCount.objects.all()}
-    assert counts == {"requests": 1, "input_tokens": 5, "output_tokens": 3}
 
 
 def accepts(port: int) -> bool:
