@@ -18,7 +18,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check chaos chart openapi lock clean
+.PHONY: help install demo run test check chaos chart manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ bench-%: $(INSTALLED)
 	@test -f tests/bench/$(subst -,_,$*).py || { \
 		echo "there is no such benchmark; there are: $(notdir $(basename $(wildcard tests/bench/[a-z]*.py)))"; exit 1; }
 	$(BIN)/python -m tests.bench.$(subst -,_,$*)
+
+manifests: $(INSTALLED) ## Print the Kubernetes objects of every sample in deployments/samples
+	@$(MANAGE) manifests
 
 openapi: $(INSTALLED) ## Write docs/openapi.yaml anew
 	@mkdir -p docs

@@ -1,1 +1,1 @@
-"""Samples of what the marketplace deploys, and the Kubernetes objects that they become."""
+"""Samples of what customers ask for, as files: `manage.py manifests` prints the objects that they become."""

@@ -9,20 +9,13 @@ from deployments.reconcile.tasks import ring_on_commit
 from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
 from deployments.serving.holdings import require_quota
-from deployments.serving.spec import Mount, TuningSpec
-from deployments.serving.specs import MODEL_DIR, digests_of, pod_resources
 from deployments.tuning.models import DesiredJobState, FineTuningJob, JobState
 from deployments.tuning.plans import TuningPlan
-from deployments.tuning.storage import CHECKPOINTS, output_path
+from deployments.tuning.specs import tuning_spec
 from marketplace.accounts import audit
 from marketplace.accounts.actors import Actor
 from marketplace.catalog.models import Model
 from marketplace.ids import make_public_id
-from runtimes.contract import Task, TuningEnvironment
-
-TRAIN_FILE = "/data/train.jsonl"
-VALIDATION_FILE = "/data/validation.jsonl"
-OUTPUT_DIR = "/output"
 
 
 def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
@@ -58,7 +51,16 @@ def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
             training_data=ask.training_data,
             validation_data=ask.validation_data,
             hyperparameters=ask.hyperparameters,
-            spec=tuning_spec(plan, job=public_id, organization=actor.organization.public_id).to_json(),
+            spec=tuning_spec(
+                job=public_id,
+                organization=actor.organization.public_id,
+                base=ask.base,
+                recipe=plan.recipe,
+                pool=plan.pool,
+                training_path=ask.training_data.storage_path,
+                validation_path=ask.validation_data.storage_path if ask.validation_data else "",
+                hyperparameters=ask.hyperparameters,
+            ).to_json(),
         )
         # The plan found room; another wish may have taken it since.
         require_quota(organization=actor.organization, flavor=job.flavor, replicas=1, besides=job)
@@ -87,38 +89,6 @@ def cancel_job(*, actor: Actor, job: FineTuningJob) -> FineTuningJob:
         row.save(update_fields=["desired_state", "stop_requested_at", "generation"])
         _announce(row, actor=actor, action="cancel", reason="CancelRequested", message="Asked to cancel.")
     return row
-
-
-def tuning_spec(plan: TuningPlan, *, job: str, organization: str) -> TuningSpec:
-    """The self-contained specification of the job with the given public id."""
-    ask = plan.ask
-    mounts = [
-        Mount(sub_path=ask.base.storage_path, mount_path=MODEL_DIR),
-        Mount(sub_path=ask.training_data.storage_path, mount_path=TRAIN_FILE),
-        Mount(sub_path=output_path(job), mount_path=OUTPUT_DIR, read_only=False),
-    ]
-    if ask.validation_data is not None:
-        mounts.append(Mount(sub_path=ask.validation_data.storage_path, mount_path=VALIDATION_FILE))
-    environment = TuningEnvironment(
-        task=Task(ask.base.model.task),
-        job=job,
-        model_dir=MODEL_DIR,
-        digests=digests_of(ask.base),
-        train_file=TRAIN_FILE,
-        validation_file=VALIDATION_FILE if ask.validation_data is not None else "",
-        output_dir=OUTPUT_DIR,
-        checkpoint_dir=f"{OUTPUT_DIR}/{CHECKPOINTS}",
-        dtype=plan.recipe.precision,
-        **ask.hyperparameters,
-    )
-    return TuningSpec(
-        resource=job,
-        organization=organization,
-        image=plan.recipe.image,
-        environment=environment.to_environment(),
-        mounts=tuple(mounts),
-        resources=pod_resources(plan.pool.flavor, plan.pool),
-    )
 
 
 def _announce(job: FineTuningJob, *, actor: Actor, action: str, reason: str, message: str) -> None:
