@@ -13,6 +13,7 @@ from typing import Any
 
 from deployments.clusters.kubernetes.objects import revision_of, time_of
 from deployments.clusters.port import RESOURCE_LABEL, ObservedPod
+from runtimes.contract import WEIGHTS_CONTAINER
 
 FINISHED = ("Succeeded", "Failed")
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -40,6 +41,9 @@ def observed_pod(record: Json) -> ObservedPod:
     first_start = _first_start(main)
     ready_changed_at = _ready_changed_at(ready, started=time_of(status.get("startTime")) or created_at)
     why = _why(record, conditions=conditions, main=main)
+    init = _unfinished_init(spec, status, phase=phase)
+    # Before the main container's turn it is the init container that ends and is started again.
+    current = _container_status(status, init, within="initContainerStatuses") if init else main
     return ObservedPod(
         uid=metadata["uid"],
         name=metadata["name"],
@@ -57,11 +61,13 @@ def observed_pod(record: Json) -> ObservedPod:
         ready_changed_at=ready_changed_at,
         node=spec.get("nodeName") or "",
         address=_address(status, containers[0]),
-        restarts=int(main.get("restartCount") or 0),
-        exit_code=_exit_code(main),
+        restarts=int(current.get("restartCount") or 0),
+        exit_code=_exit_code(current),
         reason=why.reason,
         message=why.message,
-        init_container=_unfinished_init(spec, status, phase=phase),
+        init_container=init,
+        image_pulled_at=_image_pulled_at(status),
+        weights_done_at=_weights_done_at(status),
         # Kubernetes notes when the grace period ends; what is wanted is when it was asked to go.
         deleting_since=_asked_to_go(metadata, deleting_since),
     )
@@ -162,15 +168,27 @@ def _scheduled_at(spec: Json, conditions: Mapping[str, Json], status: Json) -> d
     return time_of(status.get("startTime")) if spec.get("nodeName") else None
 
 
-def _first_start(main: Json) -> datetime | None:
+def _first_start(container: Json) -> datetime | None:
     known = [
         time_of(run.get("startedAt"))
-        for state in (main.get("state") or {}, main.get("lastState") or {})
+        for state in (container.get("state") or {}, container.get("lastState") or {})
         for name, run in state.items()
         if name in ("running", "terminated") and isinstance(run, Mapping)
     ]
     # A container that could not be started "ended" at the beginning of time.
     return min((time for time in known if time is not None and time > _EPOCH), default=None)
+
+
+def _image_pulled_at(status: Json) -> datetime | None:
+    """All containers of a pod of ours have one image, so it is there when the first of them starts."""
+    containers = [*_list(status, "initContainerStatuses"), *_list(status, "containerStatuses")]
+    return min((start for it in containers if (start := _first_start(it)) is not None), default=None)
+
+
+def _weights_done_at(status: Json) -> datetime | None:
+    weights = _container_status(status, WEIGHTS_CONTAINER, within="initContainerStatuses")
+    ended = (weights.get("state") or {}).get("terminated") or {}
+    return time_of(ended.get("finishedAt")) if ended.get("exitCode") == 0 else None
 
 
 def _ready_changed_at(ready: Json, *, started: datetime) -> datetime | None:
