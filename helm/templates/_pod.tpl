@@ -76,7 +76,7 @@ topologySpreadConstraints:
 
 {{- /*
 The program of a container: image, environment, mounts, rights, resources. Takes "secrets", the list of the secrets
-that it needs, "storage": true for what reads or writes files of customers, and "resources".
+that it needs, "storage": true for what reads or writes files of customers, "heartbeat": true for what has no port, and "resources".
 */ -}}
 {{- define "marketplace.container" -}}
 image: {{ include "marketplace.image" .root }}
@@ -86,6 +86,10 @@ envFrom:
       name: {{ include "marketplace.settings.name" .root }}
 env:
   {{- include "marketplace.secrets.env" . | nindent 2 }}
+  {{- if .heartbeat }}
+  - name: HEARTBEAT_PATH
+    value: {{ include "marketplace.heartbeat.path" . }}
+  {{- end }}
   {{- with concat .root.Values.extraEnv (.values.extraEnv | default list) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -136,9 +140,28 @@ Waits until the migrate Job has brought the database up to this release. During 
 {{- define "marketplace.pod.waiting" -}}
 - name: wait-for-migrations
   args: [-m, django, wait_for_migrations, --seconds, {{ .root.Values.migrate.waitSeconds | quote }}]
-  {{- $waiting := merge (dict "secrets" (list "database" "broker") "resources" .root.Values.migrate.waitResources) (omit . "storage") }}
+  {{- $waiting := merge (dict "secrets" (list "database" "broker") "resources" .root.Values.migrate.waitResources) (omit . "storage" "heartbeat") }}
   {{- include "marketplace.container" $waiting | nindent 2 }}
 {{- end }}
 
 {{- define "marketplace.home" -}}/var/lib/marketplace{{- end }}
 {{- define "marketplace.storage.folder" -}}{{ include "marketplace.home" . }}/storage{{- end }}
+
+{{- /*
+Probes of what has no port to ask: whether its file was touched of late. Patient, because while the broker is away
+nothing turns and a new start mends nothing.
+*/ -}}
+{{- define "marketplace.heartbeat.probes" -}}
+startupProbe:
+  exec:
+    command: [python, -m, marketplace.config.heartbeat, "300"]
+  periodSeconds: 3
+  timeoutSeconds: 5
+  failureThreshold: 60
+livenessProbe:
+  exec:
+    command: [python, -m, marketplace.config.heartbeat, "300"]
+  periodSeconds: 30
+  timeoutSeconds: 10
+{{- end }}
+{{- define "marketplace.heartbeat.path" -}}/tmp/heartbeat{{- end }}

@@ -194,6 +194,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A task that a killed worker had taken is delivered again after this time; the sweep does not wait for it.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 CELERY_TASK_TIME_LIMIT = 120
+CELERY_BEAT_SCHEDULER = "marketplace.config.celery:Scheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 30
+"""Seconds; how long beat may sleep when nothing is due, and with it between two signs of life."""
 SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
 """How often every cluster is compared with what is wanted of it; the longest that a lost doorbell costs."""
 ROLLOUT_PROGRESS_SECONDS = env.int("ROLLOUT_PROGRESS_SECONDS", default=1800)

@@ -13,6 +13,7 @@ from django.db import OperationalError, close_old_connections
 from deployments.clusters.registry import open_cluster
 from deployments.reconcile.tasks import ring
 from deployments.reconcile.watch import Watchers
+from marketplace.config import heartbeat
 from marketplace.hardware.models import Cluster
 
 NEW_CLUSTERS_SECONDS = 15.0
@@ -28,6 +29,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         watchers = Watchers(ring=partial(ring, patient=True), stop=stop)
         while not stop.is_set():
+            heartbeat.beat()
             try:
                 close_old_connections()
                 for cluster in Cluster.objects.filter(enabled=True).select_related("region"):
