@@ -25,17 +25,11 @@ spec:
     {{- end }}
   containers:
     - name: seed
-      {{- if .Values.places }}
       args: [-m, django, seed, --places, /etc/marketplace/places/places.toml]
-      {{- else }}
-      args: [-m, django, seed]
-      {{- end }}
       {{- include "marketplace.container" $here | nindent 6 }}
-      {{- if .Values.places }}
         - name: places
           mountPath: /etc/marketplace/places
           readOnly: true
-      {{- end }}
   volumes:
     {{- include "marketplace.pod.volumes" $here | nindent 4 }}
     {{- if .Values.staff.secret }}
@@ -44,9 +38,7 @@ spec:
         secretName: {{ .Values.staff.secret }}
         defaultMode: 0440
     {{- end }}
-    {{- if .Values.places }}
     - name: places
       configMap:
         name: {{ include "marketplace.places.name" . }}
-    {{- end }}
 {{- end }}

@@ -76,7 +76,8 @@ topologySpreadConstraints:
 
 {{- /*
 The program of a container: image, environment, mounts, rights, resources. Takes "secrets", the list of the secrets
-that it needs, "storage": true for what reads or writes files of customers, "heartbeat": true for what has no port, and "resources".
+that it needs; "resources"; "storage": true for what reads or writes files of customers; "heartbeat": true for what has
+no port to ask; "clusters": true for what speaks to clusters.
 */ -}}
 {{- define "marketplace.container" -}}
 image: {{ include "marketplace.image" .root }}
@@ -112,6 +113,11 @@ volumeMounts:
   - name: storage
     mountPath: {{ include "marketplace.storage.folder" . }}
   {{- end }}
+  {{- if and .clusters .root.Values.kubeconfigs.secret }}
+  - name: kubeconfigs
+    mountPath: /etc/marketplace/kubeconfigs
+    readOnly: true
+  {{- end }}
 {{- end }}
 
 {{- /* The volumes that "marketplace.container" mounts. Takes "secrets" and "storage" as there. */ -}}
@@ -132,6 +138,12 @@ volumeMounts:
   persistentVolumeClaim:
     claimName: {{ include "marketplace.storage.claim" .root }}
 {{- end }}
+{{- if and .clusters .root.Values.kubeconfigs.secret }}
+- name: kubeconfigs
+  secret:
+    secretName: {{ .root.Values.kubeconfigs.secret }}
+    defaultMode: 0440
+{{- end }}
 {{- end }}
 
 {{- /*
@@ -140,7 +152,7 @@ Waits until the migrate Job has brought the database up to this release. During 
 {{- define "marketplace.pod.waiting" -}}
 - name: wait-for-migrations
   args: [-m, django, wait_for_migrations, --seconds, {{ .root.Values.migrate.waitSeconds | quote }}]
-  {{- $waiting := merge (dict "secrets" (list "database" "broker") "resources" .root.Values.migrate.waitResources) (omit . "storage" "heartbeat") }}
+  {{- $waiting := merge (dict "secrets" (list "database" "broker") "resources" .root.Values.migrate.waitResources) (omit . "storage" "heartbeat" "clusters") }}
   {{- include "marketplace.container" $waiting | nindent 2 }}
 {{- end }}
 

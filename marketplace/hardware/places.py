@@ -153,7 +153,7 @@ class Places(_Table):
     accelerator: list[_Accelerator] = []
     flavor: list[_Flavor] = []
     region: list[_Region] = Field(min_length=1)
-    cluster: list[_Cluster] = Field(min_length=1)
+    cluster: list[_Cluster] = []
     node_pool: list[_NodePool] = []
     price: list[_Price] = []
 

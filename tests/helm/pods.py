@@ -1,7 +1,8 @@
 """Runs the containers of a rendered pod as processes of this machine: their command, environment and files.
 
-What only a cluster has is stood in for: the image by this checkout and an environment of its packages, folders
-by those below one root, whose paths are put into commands and environment, and fixed ports by free ones.
+What only a cluster has is stood in for: the image by this checkout and an environment of its packages;
+mounted folders by folders below one root, whose paths are put into commands and environment; fixed ports by
+free ones.
 """
 
 from __future__ import annotations

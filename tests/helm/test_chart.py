@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from helm_python import HelmValuesError
 
+from deployments.clusters.site import Site
+from marketplace.hardware.places import read_places
 from tests.helm import chart
 from tests.helm.schemas import mistakes, name
 
@@ -110,6 +113,7 @@ def says_enough(part: Mapping[str, Any]) -> bool:
 def test_every_readme_setting_has_its_place_in_the_chart() -> None:
     section = (ROOT / "README.md").read_text().split("\n## Configuration\n")[1].split("\n## ")[0]
     listed = set(re.findall(r"^\| `([A-Z_]+)` \|", section, flags=re.MULTILINE))
+    of_pods = {"HEARTBEAT_PATH"}
     of_one_machine = {"DEBUG", "LOCAL_CLUSTER_CPU", "LOCAL_CLUSTER_MEMORY", "LOCAL_CLUSTER_IMAGES"}
     in_image = {"STATIC_ROOT"}
     schema = json.loads((chart.CHART / "values.schema.json").read_text())
@@ -128,12 +132,12 @@ def test_every_readme_setting_has_its_place_in_the_chart() -> None:
         for variable in container["env"]
     }
     assert chosen & (set_by_chart | secret) == set()
-    assert chosen | set_by_chart | secret == listed - of_one_machine - in_image
+    assert (chosen | set_by_chart | secret) - of_pods == listed - of_one_machine - in_image
 
 
 def test_large_numbers_reach_the_settings_as_they_were_written() -> None:
     rendered = chart.render({"settings": {"MAX_UPLOAD_BYTES": 200_000_000, "SWEEP_SECONDS": 2.5}})
-    data = next(item["data"] for item in rendered if item["kind"] == "ConfigMap")
+    data = next(item["data"] for item in rendered if item["metadata"]["name"].endswith("-settings"))
     assert (data["MAX_UPLOAD_BYTES"], data["SWEEP_SECONDS"]) == ("200000000", "2.5")
 
 
@@ -222,3 +226,41 @@ def test_the_notes_tell_what_is_missing() -> None:
     assert "create secret generic marketplace" in chart.notes({})
     assert "no `places` were given" in chart.notes({})
     assert "no `places` were given" not in chart.notes({"places": "[[region]]"})
+
+
+def test_the_places_are_a_file_that_the_seed_can_read(
+    manifests: list[chart.Manifest], tmp_path: Path
+) -> None:
+    texts = [item["data"]["places.toml"] for item in manifests if "places.toml" in item.get("data", {})]
+    (tmp_path / "places.toml").write_text("".join(texts))
+    sites = [Site.of(row.kind, row.configuration) for row in read_places(tmp_path / "places.toml").cluster]
+    assert [site for site in sites if site.storage is None or not site.confines] == []
+
+
+def test_without_places_there_is_this_cluster_with_the_storage_of_the_chart() -> None:
+    volume = {"nfs": {"server": "10.0.0.5", "path": "/exports/marketplace"}}
+    rendered = chart.render({"storage": {"volume": volume}})
+    text = next(item["data"]["places.toml"] for item in rendered if "places.toml" in item.get("data", {}))
+    assert tomllib.loads(text)["cluster"] == [
+        {
+            "slug": "default",
+            "region": "default",
+            "kind": "kubernetes",
+            "configuration": {
+                "kubeconfig": "",
+                "installation": "shop-marketplace-marketplace",
+                "caller_namespaces": {"kubernetes.io/metadata.name": "marketplace"},
+                "storage": volume,
+            },
+        }
+    ]
+
+
+def test_every_kubeconfig_that_places_name_is_mounted_where_clusters_are_spoken_to() -> None:
+    with_them = {
+        component
+        for component, pod in pods(chart.render(VALUES["full.yaml"])).items()
+        if {"name": "kubeconfigs", "mountPath": "/etc/marketplace/kubeconfigs", "readOnly": True}
+        in pod["containers"][0]["volumeMounts"]
+    }
+    assert with_them == {"web", "worker", "watcher"}

@@ -24,11 +24,6 @@ from tests.helm.image import make_environment
 from tests.helm.pods import Node, stop
 from tests.processes import wait_until
 
-PLACES = """
-[[region]]
-slug = "luxembourg-1"
-name = "Luxembourg"
-"""
 VALUES = {
     "staff": {"secret": "first-staff"},
     "worker": {"processes": 1},
