@@ -206,7 +206,9 @@ class _Look:
                 else:
                     self._cluster.delete(step.ref)
             except ClusterConflict:
-                return  # somebody changed it meanwhile: look again, decide again
+                # Somebody changed it meanwhile, or its namespace: look again, decide again.
+                forget(self._cluster)
+                return
             except ClusterRejected as error:
                 if remembered:
                     forget(self._cluster)

@@ -73,11 +73,11 @@ class SampleError(ValueError):
     """A sample cannot be built. The message names the file and what is wrong."""
 
 
-def build_samples(*, places: Path = PLACES) -> list[Built]:
-    """All samples, by name. Raises SampleError or SeedError."""
+def build_samples(*, places: Path = PLACES, organization: str = ORGANIZATION) -> list[Built]:
+    """All samples, by name, for an organization (public id). Raises SampleError or SeedError."""
     world = _World(read_places(places))
     paths = sorted(path for path in FOLDER.glob("*.toml") if path != PLACES)
-    return [_build(path, world) for path in paths]
+    return [_build(path, world, organization=organization) for path in paths]
 
 
 class _World:
@@ -106,7 +106,7 @@ class _World:
         return dict.fromkeys(sorted(chips - {""}), QUOTA_UNITS)
 
 
-def _build(path: Path, world: _World) -> Built:
+def _build(path: Path, world: _World, *, organization: str) -> Built:
     try:
         sample = Sample.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         facts, pool = world.models[sample.model], world.pools[sample.flavor]
@@ -123,7 +123,7 @@ def _build(path: Path, world: _World) -> Built:
     if sample.kind == "serving":
         spec = serving_spec(
             resource=f"dep_{number}",
-            organization=ORGANIZATION,
+            organization=organization,
             revision=1,
             name=path.stem,
             version=version,
@@ -137,7 +137,7 @@ def _build(path: Path, world: _World) -> Built:
     else:
         spec = tuning_spec(
             job=f"ftj_{number}",
-            organization=ORGANIZATION,
+            organization=organization,
             base=version,
             recipe=recipe,
             pool=pool,
@@ -147,7 +147,7 @@ def _build(path: Path, world: _World) -> Built:
         )
         own = tuning_manifests(spec, site=site)
     shared = tenancy_manifests(
-        ORGANIZATION, attachment=spec.resources.attachment, limits=world.limits(), site=site
+        organization, attachment=spec.resources.attachment, limits=world.limits(), site=site
     )
     return Built(name=path.stem, description=sample.description, spec=spec, shared=shared, own=own)
 
