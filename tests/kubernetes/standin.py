@@ -30,6 +30,8 @@ from tests.kubernetes.api.faults import Faults
 from tests.kubernetes.api.http import Front
 from tests.kubernetes.api.logs import LogSource
 from tests.kubernetes.api.server import Server
+from tests.kubernetes.controllers import make_manager
+from tests.kubernetes.controllers.manager import Manager, Pace
 
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class StandIn:
         seed: int = 0,
         port: int = 0,
         controllers: bool = True,
+        pace: Pace | None = None,
         history: int = 20_000,
         bookmark_seconds: float = 5.0,
     ) -> None:
@@ -50,7 +53,7 @@ class StandIn:
         self.faults = Faults()
         self.front = Front(self.server, self.faults, bookmark_seconds=bookmark_seconds)
         self.port = port
-        self._controllers = controllers
+        self.manager: Manager | None = make_manager(self.server, pace or Pace()) if controllers else None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="stand-in", daemon=True)
         self._runner: web.AppRunner | None = None
@@ -99,11 +102,15 @@ class StandIn:
 
     def go_away(self) -> None:
         """The API server is gone: open connections are cut and new ones refused. Controllers stand still."""
+        if self.manager:
+            self.manager.paused = True
         self._wait(self._leave())
 
     def come_back(self) -> None:
         """It is there again, at the same address, with all it knew."""
         self._wait(self._listen())
+        if self.manager:
+            self.do(lambda server: self.manager and self.manager.resume())
 
     def compact(self) -> None:
         """Forgets the history, so that watches and pages from before get 410 Gone."""
@@ -140,6 +147,8 @@ class StandIn:
         )
         await self._runner.setup()
         await self._listen()
+        if self.manager:
+            self.manager.start()
 
     async def _listen(self) -> None:
         assert self._runner is not None
@@ -160,6 +169,8 @@ class StandIn:
                     connection.transport.abort()
 
     async def _close(self) -> None:
+        if self.manager:
+            self.manager.stop()
         await self._leave()
         assert self._runner is not None
         await self._runner.cleanup()

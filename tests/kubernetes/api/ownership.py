@@ -66,20 +66,17 @@ class Conflict:
 def encode(paths: Iterable[Path]) -> dict[str, Any]:
     """FieldsV1: the paths as nested objects."""
     root: dict[str, Any] = {}
-    for path in sorted(paths, key=len):
+    items = []
+    for path in paths:
         here = root
         for word in path:
             here = here.setdefault(word, {})
-    _mark(root, frozenset(paths), ())
+        if path[-1].startswith("k:"):
+            items.append(here)
+    for here in items:  # what is owned itself, beside what is in it
+        if here:
+            here["."] = {}
     return root
-
-
-def _mark(here: dict[str, Any], paths: Paths, prefix: Path) -> None:
-    for word, below in list(here.items()):
-        place = (*prefix, word)
-        _mark(below, paths, place)
-        if below and place in paths:
-            here[word] = {".": {}, **below}
 
 
 def written(path: Path) -> str:

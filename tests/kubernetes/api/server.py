@@ -97,6 +97,19 @@ class Server:
     def suffix(self, length: int = 5) -> str:
         return "".join(self.dice.choices(SUFFIX_LETTERS, k=length))
 
+    def set_status(self, live: Stored, status: Mapping[str, Any], *, manager: str) -> Stored:
+        """What a controller of the cluster says of an object. Does nothing when it said so before."""
+        if dict(status) == (live.value.get("status") or {}):
+            return live
+        write = Write(manager=manager, subresource="status")
+        return self._changed(live, {**live.value, "status": dict(status)}, None, write=write)
+
+    def set_metadata(self, live: Stored, **changes: Any) -> Stored:
+        """Changes fields of the metadata (None removes) as a controller does, past what users may not."""
+        metadata = {**live.metadata, **changes}
+        metadata = {name: value for name, value in metadata.items() if value is not None and value != []}
+        return self._commit(live.kind, {**live.value, "metadata": metadata}, live.owners, write=Write())
+
     # --- Reading -------------------------------------------------------------------------------------------
 
     def get(self, kind: Kind, namespace: str, name: str) -> Stored:
@@ -217,12 +230,13 @@ class Server:
     def _parsed(self, kind: Kind, value: Mapping[str, Any], write: Write) -> Value:
         """The body of a create or update: types must be right; unknown fields are refused or dropped."""
         body = {name: inner for name, inner in value.items() if name not in ("apiVersion", "kind")}
-        wrong = [item for item in problems(kind.schema, body) if item[1] != "field not declared in schema"]
+        found = list(problems(kind.schema, body))
+        wrong = [item for item in found if item[1] != "field not declared in schema"]
         about = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
         if wrong:
             path, what = wrong[0]
             raise refusals.bad_request(f"{about}: json: {path.removeprefix('.')}: {what}")
-        unknown = [path.removeprefix(".") for path, _ in problems(kind.schema, body)]
+        unknown = [path.removeprefix(".") for path, _ in found]
         if unknown and write.strict:
             texts = ", ".join(f'unknown field "{path}"' for path in unknown)
             raise refusals.bad_request(f"{about}: strict decoding error: {texts}")
