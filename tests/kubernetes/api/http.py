@@ -30,6 +30,7 @@ _PATCHES = {
     "application/apply-patch+yaml": "apply",
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
+    "application/json-patch+json": "json",
 }
 
 
@@ -164,9 +165,12 @@ class Front:
         if verb == "delete":
             stored, gone = server.delete(kind, place.namespace, place.name, _deletion(request, body))
             return _deleted(stored, gone=gone)
-        if not isinstance(body, Mapping):
+        if not isinstance(
+            body, list if request.content_type.startswith("application/json-patch") else Mapping
+        ):
             raise refusals.bad_request("the body of the request must be an object")
-        _check_identity(kind, body, subresource=place.subresource)
+        if isinstance(body, Mapping):
+            _check_identity(kind, body, subresource=place.subresource)
         if verb == "create" and place.subresource in ("binding", "eviction"):
             return self._act_on_pod(place, body)
         if verb == "create":
@@ -191,8 +195,7 @@ class Front:
                 raise refusals.invalid("PatchOptions", "meta.k8s.io", "", [cause])
             stored, made = server.apply(kind, place.namespace, place.name, body, write)
             return _json(rendering.one(stored, form), status=201 if made else 200)
-        strategic = _PATCHES[content] == "strategic"
-        stored = server.patch(kind, place.namespace, place.name, body, write, strategic=strategic)
+        stored = server.patch(kind, place.namespace, place.name, body, write, form=_PATCHES[content])
         return _json(rendering.one(stored, form))
 
     def _get(self, place: Place) -> Stored:

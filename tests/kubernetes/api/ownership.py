@@ -79,6 +79,36 @@ def encode(paths: Iterable[Path]) -> dict[str, Any]:
     return root
 
 
+def decode(fields: Mapping[str, Any]) -> Paths:
+    """The paths of a FieldsV1."""
+    return frozenset(_decoded(fields, ()))
+
+
+def _decoded(fields: Mapping[str, Any], prefix: Path) -> Iterator[Path]:
+    if not fields and prefix:
+        yield prefix
+    for word, below in fields.items():
+        if word == ".":
+            yield prefix
+        else:
+            yield from _decoded(below, (*prefix, word))
+
+
+def owners_of(entries: Iterable[Mapping[str, Any]]) -> tuple[Owner, ...]:
+    """managedFields as a client sends them."""
+    return tuple(
+        Owner(
+            manager=entry.get("manager", ""),
+            operation=entry.get("operation", "Update"),
+            subresource=entry.get("subresource", ""),
+            api_version=entry.get("apiVersion", ""),
+            time=entry.get("time", ""),
+            paths=decode(entry.get("fieldsV1") or {}),
+        )
+        for entry in entries
+    )
+
+
 def written(path: Path) -> str:
     """A path as messages write it: .spec.containers[name="a"].image"""
     words = []

@@ -1,13 +1,50 @@
-"""Merge patches (RFC 7396) and strategic merge patches, as kubectl and clients send them. Pure."""
+"""JSON patches (RFC 6902), merge patches (RFC 7396) and strategic merge patches. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.kubernetes.api.schema import Node
 
 _DIRECTIVES = ("$setElementOrder/", "$retainKeys", "$patch")
+
+
+class PatchFailed(Exception):
+    """A JSON patch that cannot be done: a test that fails, a path that is not there."""
+
+
+def json_patch(value: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
+    """RFC 6902: add, remove, replace and test. Raises PatchFailed."""
+    for operation in operations:
+        path = [word.replace("~1", "/").replace("~0", "~") for word in operation["path"].split("/")[1:]]
+        value = _patched(value, path, operation)
+    return value
+
+
+def _patched(value: Any, path: list[str], operation: Mapping[str, Any]) -> Any:
+    kind, word = operation["op"], path[0]
+    if not isinstance(value, dict | list):
+        raise PatchFailed(f"{operation['path']} is not there")
+    copy: Any = value.copy()
+    index: Any = word if isinstance(value, dict) else len(value) if word == "-" else int(word)
+    there = index in value if isinstance(value, dict) else index < len(value)
+    if not there and (kind != "add" or len(path) > 1):
+        raise PatchFailed(f"{operation['path']} is not there")
+    if len(path) > 1:
+        copy[index] = _patched(value[index], path[1:], operation)
+    elif kind == "remove":
+        del copy[index]
+    elif kind == "test":
+        if value[index] != operation["value"]:
+            raise PatchFailed(f"testing value {operation['path']} failed")
+    elif kind == "add" and isinstance(copy, list):
+        copy.insert(index, operation["value"])
+    elif kind in ("add", "replace"):
+        copy[index] = operation["value"]
+    else:
+        raise PatchFailed(f"the stand-in knows no operation {kind}")
+    return copy
 
 
 def merge_patch(value: Any, patch: Any) -> Any:
@@ -41,11 +78,12 @@ def strategic_merge_patch(node: Node | None, value: Any, patch: Any) -> Any:
                 child = node.child(name) if node else None
                 merged[name] = strategic_merge_patch(child, merged.get(name), inner)
         return merged
-    if isinstance(patch, list) and isinstance(value, list) and node is not None:
+    if isinstance(patch, list) and node is not None:
+        there = value if isinstance(value, list) else []
         if node.kind == "set":
-            return [*value, *(item for item in patch if item not in value)]
+            return [*there, *(item for item in patch if item not in there)]
         if node.patch_key:
-            return _merged_items(node, value, patch)
+            return _merged_items(node, there, patch)
     return patch
 
 
@@ -58,7 +96,7 @@ def _merged_items(node: Node, value: list[Any], patch: list[Any]) -> list[Any]:
             if index is not None:
                 del items[index]
         elif index is None:
-            items.append(change)
+            items.append(strategic_merge_patch(node.items, {}, change))
         else:
             items[index] = strategic_merge_patch(node.items, items[index], change)
     return items

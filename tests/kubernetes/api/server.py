@@ -6,6 +6,7 @@ Everything runs in one thread, and every verb is one step that nothing can come 
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections.abc import Callable, Mapping
@@ -24,10 +25,11 @@ from tests.kubernetes.api.ownership import (
     apply_conflicts,
     merge,
     owned_paths,
+    owners_of,
     without,
     written,
 )
-from tests.kubernetes.api.patching import merge_patch, strategic_merge_patch
+from tests.kubernetes.api.patching import PatchFailed, json_patch, merge_patch, strategic_merge_patch
 from tests.kubernetes.api.refusals import Cause, Refused
 from tests.kubernetes.api.schema import problems
 from tests.kubernetes.api.store import Store, Stored
@@ -50,6 +52,8 @@ class Write:
     """Unknown fields are refused and not dropped."""
     dry_run: bool = False
     subresource: str = ""
+    tracked: bool = True
+    """Who owns which field is noted. Not for what controllers make by the thousand and nobody applies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class Server:
         self.store = Store(history=self.history)
         self.dice = random.Random(self.seed)
         self.admission = Admission(self)
-        for name in ("default", "kube-system"):
+        for name in ("default", "kube-system", "kube-node-lease"):
             self.create(self.kinds["Namespace"], "", {"metadata": {"name": name}})
 
     # --- Small things --------------------------------------------------------------------------------------
@@ -101,7 +105,8 @@ class Server:
         """What a controller of the cluster says of an object. Does nothing when it said so before."""
         if dict(status) == (live.value.get("status") or {}):
             return live
-        write = Write(manager=manager, subresource="status")
+        tracked = live.kind.kind not in ("Pod", "ReplicaSet")
+        write = Write(manager=manager, subresource="status", tracked=tracked)
         return self._changed(live, {**live.value, "status": dict(status)}, None, write=write)
 
     def set_metadata(self, live: Stored, **changes: Any) -> Stored:
@@ -141,7 +146,7 @@ class Server:
         if "status" in kind.subresources:
             value.pop("status", None)
         stored = self._added(kind, value, (), write=write)
-        owners = after_update(kind.schema, (), {}, stored.value, by=owner)
+        owners = after_update(kind.schema, (), {}, stored.value, by=owner) if write.tracked else ()
         return self._commit(kind, stored.value, owners, write=write)
 
     def apply(
@@ -194,20 +199,28 @@ class Server:
         kind: Kind,
         namespace: str,
         name: str,
-        patch: Mapping[str, Any],
+        patch: Any,
         write: Write | None = None,
         *,
-        strategic: bool = False,
+        form: str = "merge",
     ) -> Stored:
-        """A merge patch, or a strategic one. Raises Refused."""
+        """A merge patch, a strategic one (`strategic`) or a JSON patch (`json`). Raises Refused."""
         write = write or Write()
         live = self.get(kind, namespace, name)
-        self._check_precondition(kind, name, patch.get("metadata") or {}, live)
-        patched = (
-            strategic_merge_patch(kind.schema, live.value, patch)
-            if strategic
-            else merge_patch(live.value, patch)
-        )
+        if form == "json":
+            try:
+                patched = json_patch(json.loads(live.full_body), patch)
+            except PatchFailed as failed:
+                raise Refused(
+                    422, f"the server rejected our request due to an error in our request: {failed}"
+                ) from failed
+        else:
+            self._check_precondition(kind, name, patch.get("metadata") or {}, live)
+            patched = (
+                strategic_merge_patch(kind.schema, live.value, patch)
+                if form == "strategic"
+                else merge_patch(live.value, patch)
+            )
         return self._update(live, self._parsed(kind, patched, write), write)
 
     def scale(self, live: Stored, scale: Mapping[str, Any], write: Write) -> Stored:
@@ -223,6 +236,9 @@ class Server:
             value = {**base, "status": value.get("status") or {}, "metadata": base["metadata"]}
         elif "status" in live.kind.subresources:
             value = {**value, "status": base.get("status") or {}}
+        entries = (value.get("metadata") or {}).get("managedFields")
+        if entries is not None and not write.subresource:
+            live = Stored(live.kind, live.value, owners=owners_of(entries), revision=live.revision)
         return self._changed(live, value, None, write=write)
 
     # --- From a wanted value to a stored one ---------------------------------------------------------------
@@ -324,10 +340,13 @@ class Server:
         if kind.counts_generations and _spec_of(value) != _spec_of(live.value):
             value["metadata"]["generation"] = live.metadata.get("generation", 0) + 1
         same = value == live.value
-        if owners is None:
+        known = self.get(kind, *live.key).owners  # a client may have sent others
+        if owners is None and not write.tracked:
+            owners = live.owners
+        elif owners is None:
             by = self._owner(kind, write, "Update", frozenset())
             owners = after_update(kind.schema, live.owners, live.value, value, by=by)
-        if same and [owner.paths for owner in owners] == [owner.paths for owner in live.owners]:
+        if same and {owner.key: owner.paths for owner in owners} == {o.key: o.paths for o in known}:
             return live
         if not same:
             if write.subresource != "status":
@@ -407,7 +426,7 @@ class Server:
             )
         self.admission.check("DELETE", kind, dict(live.value))
         grace = self._grace(live, options)
-        finalizers = _finalizers(live, options.propagation or _default_propagation(kind))
+        finalizers = _finalizers(live, options.propagation)
         if kind.kind == "Namespace":
             return self._terminate_namespace(live), False
         if live.is_deleting:
@@ -436,7 +455,7 @@ class Server:
     def _hurried(self, live: Stored, grace: int, finalizers: list[str]) -> tuple[Stored, bool]:
         """A delete request for what is being deleted: it can only make the grace period shorter."""
         before = live.metadata.get("deletionGracePeriodSeconds", 0)
-        if grace == 0 and not live.metadata.get("finalizers") and not finalizers:
+        if grace == 0 and not finalizers:
             return self._removed(live), True
         if grace >= before and finalizers == list(live.metadata.get("finalizers") or ()):
             return live, False
@@ -552,7 +571,12 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _finalizers(live: Stored, propagation: str) -> list[str]:
-    """The finalizers of the object once it is asked to go."""
+    """The finalizers of the object once it is asked to go. Without a word, what was asked before holds."""
+    before = list(live.metadata.get("finalizers") or ())
+    if not propagation:
+        if any(name in _PROPAGATION.values() for name in before):
+            return before
+        propagation = _default_propagation(live.kind)
     kept = [name for name in live.metadata.get("finalizers") or () if name not in _PROPAGATION.values()]
     asked = _PROPAGATION.get(propagation)
     return [*kept, asked] if asked else kept

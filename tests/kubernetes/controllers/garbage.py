@@ -1,4 +1,4 @@
-"""What goes when something else has gone: dependents of owners, contents of namespaces, pods of lost nodes."""
+"""What goes when something else has gone: dependents of owners, and contents of namespaces."""
 
 from __future__ import annotations
 

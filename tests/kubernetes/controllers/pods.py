@@ -94,4 +94,4 @@ def make_pod(
     else:
         metadata["generateName"] = f"{owner.name}-"
     value = {"metadata": metadata, "spec": {**template["spec"], **(spec or {})}}
-    return server.create(server.kinds["Pod"], owner.namespace, value, Write(manager=MANAGER))
+    return server.create(server.kinds["Pod"], owner.namespace, value, Write(manager=MANAGER, tracked=False))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.kubernetes.api.refusals import Refused
-from tests.kubernetes.api.server import Server, Write
+from tests.kubernetes.api.server import Server
 from tests.kubernetes.api.store import Stored
 
 
@@ -24,22 +23,30 @@ class Recorder:
         namespace, key = about.namespace or "default", (about.uid, reason, message)
         name = self._said.get(key, "")
         live = server.store.get(kind, namespace, name)
-        try:
-            if live is not None:
-                again = {**live.value, "count": live.value["count"] + 1, "lastTimestamp": server.stamp()}
-                server.replace(kind, namespace, name, again, Write(manager=self._component))
-                return
-            name = f"{about.name}.{server.dice.getrandbits(64):016x}"
-            value = self._event(about, name, reason, message, "Warning" if warning else "Normal")
-            server.create(kind, namespace, value, Write(manager=self._component))
-            self._said[key] = name
-        except Refused:
-            return  # the namespace is going: nobody will read it
+        if live is not None:
+            again = {**live.value, "count": live.value["count"] + 1, "lastTimestamp": server.stamp()}
+            server.store.put(kind, again, ())
+            return
+        where = server.store.get(server.kinds["Namespace"], "", namespace)
+        if where is None or where.is_deleting:
+            return  # nobody will read it
+        name = f"{about.name}.{server.dice.getrandbits(64):016x}"
+        type_ = "Warning" if warning else "Normal"
+        # Put, not created: what the cluster's own components say needs no validation.
+        server.store.put(kind, self._event(about, namespace, name, reason, message, type_), ())
+        self._said[key] = name
 
-    def _event(self, about: Stored, name: str, reason: str, message: str, type_: str) -> Mapping[str, Any]:
+    def _event(
+        self, about: Stored, namespace: str, name: str, reason: str, message: str, type_: str
+    ) -> Mapping[str, Any]:
         now = self._server.stamp()
         return {
-            "metadata": {"name": name},
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": self._server.new_uid(),
+                "creationTimestamp": now,
+            },
             "involvedObject": {
                 "kind": about.kind.kind,
                 "namespace": about.namespace,

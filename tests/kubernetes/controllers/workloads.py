@@ -180,7 +180,8 @@ class Deployments:
                 },
             },
         }
-        made = self._server.create(self._sets, live.namespace, value, Write(manager=MANAGER))
+        write = Write(manager=MANAGER, tracked=False)
+        made = self._server.create(self._sets, live.namespace, value, write)
         annotations = {**(live.metadata.get("annotations") or {}), REVISION: str(number)}
         self._server.set_metadata(live, annotations=annotations)
         return made
@@ -226,7 +227,7 @@ class Deployments:
         if before == replicas:
             return
         item = self._server.get(self._sets, *item.key)
-        self._server.scale(item, {"spec": {"replicas": replicas}}, Write(manager=MANAGER))
+        self._server.scale(item, {"spec": {"replicas": replicas}}, Write(manager=MANAGER, tracked=False))
         way = "up" if replicas > before else "down"
         message = f"Scaled {way} replica set {item.name} from {before} to {replicas}"
         self._events.record(live, "ScalingReplicaSet", message)
