@@ -37,7 +37,7 @@ class Refused(Exception):
 class Product:
     """One installation in a home of its own."""
 
-    def __init__(self, home: Path, *, real: bool) -> None:
+    def __init__(self, home: Path, *, real: bool, cpu: str = "64") -> None:
         self.home = Home(home)
         images = home / "images.json"
         standin = {"command": [sys.executable, "-m", "tests.chaos.standin"]}
@@ -47,7 +47,7 @@ class Product:
             "LOCAL_CLUSTER_IMAGES": str(images),
             "PYTHONPATH": str(CHECKOUT),
             # Containers that compute nothing may be many.
-            "LOCAL_CLUSTER_CPU": "64",
+            "LOCAL_CLUSTER_CPU": cpu,
             "LOCAL_CLUSTER_MEMORY": "256Gi",
         }
         self._http = httpx.Client(timeout=10)
