@@ -6,10 +6,14 @@ It is written in `Cluster.configuration`, in the admin or in a file of places:
     {"kubeconfig": "/etc/marketplace/kubeconfig", "context": "production", "installation": "marketplace",
      "image_registry": "registry.example/mirror",
      "storage": {"nfs": {"server": "10.0.0.5", "path": "/exports/marketplace"}},
-     "cache": {"hostPath": {"path": "/var/cache/marketplace"}},
+     "cache": {"hostPath": {"path": "/var/cache/marketplace"}}, "cache_free_share": 0.15,
      "caller_namespaces": {"kubernetes.io/metadata.name": "marketplace"}, "caller_cidrs": [],
      "pod_security": "restricted", "runtime_class": "nvidia",
      "serving_priority_class": "models", "tuning_priority_class": "training"}
+
+The folder of the cache has to be there on every node and to belong to user and group 10001, whom the pods
+run as: Kubernetes changes the owner of no hostPath. A file system that several nodes share is brought each
+version once for all of them.
 
 The first three are for whoever opens the cluster; they are checked here too, so that a typing error in any
 key is found when it is made. A local cluster has its storage, shares a machine and confines nothing: see
@@ -64,6 +68,10 @@ class Site:
     claim."""
     cache: Mapping[str, Any] | None = None
     """Source of the volume that weights are cached on; None = read from the storage at every start."""
+    cache_free_share: float = 0.15
+    """Part of the cache's file system that stays free. Less only where the disk is the cache's alone: a
+    kubelet moves pods away from a node whose own disk has less than 0.10 left, or 0.15 with the images on
+    it."""
     caller_namespaces: Mapping[str, str] = field(
         default_factory=lambda: {"kubernetes.io/metadata.name": "marketplace"}
     )
@@ -164,6 +172,12 @@ def _volume(key: str, value: Any) -> Mapping[str, Any] | None:
     return MappingProxyType({kind: dict(source)})
 
 
+def _share(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 0.9:
+        raise SiteError(f"{value!r} must be a part from 0 to 0.9, for example 0.15", field=key)
+    return float(value)
+
+
 def _labels(key: str, value: Any) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise SiteError('must be an object of labels, for example {"name": "value"}', field=key)
@@ -200,6 +214,7 @@ _CHECKS: Mapping[str, Mapping[str, Any]] = {
         "image_registry": _registry,
         "storage": _volume,
         "cache": _volume,
+        "cache_free_share": _share,
         "caller_namespaces": _labels,
         "caller_cidrs": _networks,
         "pod_security": _level,

@@ -98,7 +98,10 @@ def _restarting(pod: ObservedPod) -> Waiting:
         vanished=False,
         stop_requested=False,
     )
-    times = "once" if pod.restarts <= 1 else f"{pod.restarts} times"
+    what = f"container {pod.init_container}" if pod.init_container else "container"
+    times = {0: "will be started again", 1: "was started again once"}.get(
+        pod.restarts, f"was started again {pod.restarts} times"
+    )
     code = "" if pod.exit_code is None else f", last with exit code {pod.exit_code}"
     looping = pod.ready_at is None or pod.reason == "CrashLoopBackOff"
     # Room on a node is like a node: it comes when others go, however long that takes.
@@ -107,7 +110,7 @@ def _restarting(pod: ObservedPod) -> Waiting:
     return Waiting(
         rank=60,
         reason=ended.value,
-        message=f"The container ended and was started again {times}{code}. {customer_text(ended)}{detail}",
+        message=f"The {what} ended and {times}{code}. {customer_text(ended)}{detail}",
         # Once may be bad luck. What helps no one to retry is hopeless the second time.
         is_hopeless=looping and (too_often or not helps_to_retry(ended)),
     )

@@ -79,7 +79,9 @@ def pod_template(
     attached = ATTACHED[spec.resources.attachment]
     versions = cached_versions(spec, site=site)
     main = {**_container(spec, site=site, versions=versions), **container}
-    init = weights_containers(main, versions=versions, variables=ENVIRONMENT)
+    init = weights_containers(
+        main, versions=versions, variables=ENVIRONMENT, free_share=site.cache_free_share
+    )
     optional: dict[str, Any] = {
         "initContainers": init,
         "runtimeClassName": site.runtime_class if spec.resources.accelerator_count else "",

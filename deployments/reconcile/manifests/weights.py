@@ -94,7 +94,11 @@ def cache_volumes(versions: tuple[CachedVersion, ...]) -> list[dict[str, Any]]:
 
 
 def weights_containers(
-    main: Mapping[str, Any], *, versions: tuple[CachedVersion, ...], variables: Mapping[str, str]
+    main: Mapping[str, Any],
+    *,
+    versions: tuple[CachedVersion, ...],
+    variables: Mapping[str, str],
+    free_share: float,
 ) -> list[dict[str, Any]]:
     """The init container beside the main one: of the same image, which every node has to pull anyway.
 
@@ -106,6 +110,7 @@ def weights_containers(
         cache_dir=CACHE_PATH,
         source_dir=SOURCE_PATH,
         versions={version.digest: version.files for version in versions},
+        free_share=free_share,
     ).to_environment()
     amounts = {name: main["resources"]["limits"][name] for name in ("cpu", "memory")}
     sources = {

@@ -16,7 +16,9 @@ from tests.deployments.reconcile.test_manifests import serving_spec, tuning_spec
 
 BASE, ADAPTER = "a" * 64, "b" * 64
 WITHOUT_CACHE = Site(image_registry="registry.example/mirror")
-WITH_CACHE = replace(WITHOUT_CACHE, cache={"hostPath": {"path": "/var/cache/marketplace"}})
+WITH_CACHE = replace(
+    WITHOUT_CACHE, cache={"hostPath": {"path": "/var/cache/marketplace"}}, cache_free_share=0.05
+)
 WEIGHTS = {"model.safetensors": "1" * 64, "config.json": "2" * 64}
 LORA = {"adapter_model.safetensors": "3" * 64}
 
@@ -74,7 +76,10 @@ def test_base_and_adapter_are_brought_by_an_init_container_and_mounted_from_the_
     }
     told = {item["name"]: item["value"] for item in weights["env"]}
     assert CacheEnvironment.from_environment(told) == CacheEnvironment(
-        cache_dir="/cache", source_dir="/source", versions={BASE: WEIGHTS, ADAPTER: LORA}
+        cache_dir="/cache",
+        source_dir="/source",
+        versions={BASE: WEIGHTS, ADAPTER: LORA},
+        free_share=0.05,
     )
     assert main["volumeMounts"][:4] == [
         {"name": "cache", "mountPath": "/model", "subPath": BASE} | read_only,

@@ -30,18 +30,18 @@ def test_a_pod_whose_init_container_runs_waits_for_its_weights():
 
 
 @pytest.mark.parametrize(
-    ("case", "exit_code", "restarts", "reason", "is_hopeless"),
+    ("exit_code", "restarts", "reason", "is_hopeless", "told"),
     [
-        ("a wrong file", 76, 0, "WeightsCorrupt", True),
-        ("no file", 66, 3, "WeightsMissing", True),
-        ("no room", 73, 1, "WeightsNoSpace", False),
-        ("no room for an hour", 73, 12, "WeightsNoSpace", False),
-        ("an error of ours", 70, 1, "InternalError", False),
-        ("errors of ours", 70, 5, "InternalError", True),
+        (76, 0, "WeightsCorrupt", True, "will be started again, last with exit code 76"),
+        (66, 3, "WeightsMissing", True, "was started again 3 times, last with exit code 66"),
+        (73, 1, "WeightsNoSpace", False, "was started again once, last with exit code 73"),
+        (73, 12, "WeightsNoSpace", False, "was started again 12 times, last with exit code 73"),
+        (70, 1, "InternalError", False, "was started again once, last with exit code 70"),
+        (70, 5, "InternalError", True, "was started again 5 times, last with exit code 70"),
     ],
 )
 def test_it_says_why_the_weights_do_not_come_and_whether_they_may(
-    case: str, exit_code: int, restarts: int, reason: str, is_hopeless: bool
+    exit_code: int, restarts: int, reason: str, is_hopeless: bool, told: str
 ):
     numbers = "80 GiB are needed, but 3 GiB are free"
     pod = replace(
@@ -49,5 +49,6 @@ def test_it_says_why_the_weights_do_not_come_and_whether_they_may(
     )
     waiting = waiting_for(pod)
     assert waiting is not None
-    assert (waiting.reason, waiting.is_hopeless) == (reason, is_hopeless), case
+    assert (waiting.reason, waiting.is_hopeless) == (reason, is_hopeless)
+    assert waiting.message.startswith(f"The container weights ended and {told}. ")
     assert waiting.message.endswith(numbers)
