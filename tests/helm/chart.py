@@ -32,11 +32,11 @@ def _chart() -> helm_python.Chart:
     return helm_python.Chart.load(CHART)
 
 
-def render(values: Mapping[str, Any]) -> list[Manifest]:
+def render(values: Mapping[str, Any], *, namespace: str = NAMESPACE) -> list[Manifest]:
     """Every object of the chart with these values. Raises HelmError for values that its schema refuses."""
     chart = _chart()
     chart.validate_schema(chart.merge_values(dict(values)))
-    rendered = chart.render(dict(values), name=RELEASE, namespace=NAMESPACE)
+    rendered = chart.render(dict(values), name=RELEASE, namespace=namespace)
     texts = [text for name, text in sorted(rendered.items()) if name.endswith(".yaml")]
     return [document for text in texts for document in yaml.safe_load_all(text) if document]
 
