@@ -42,6 +42,7 @@ from deployments.clusters.port import Cluster, Observation
 from deployments.clusters.registry import open_cluster
 from deployments.reconcile.conditions import Condition, Problem, conditions_json, reconciled
 from deployments.reconcile.decision import Decision
+from deployments.reconcile.explaining import problem_explanation
 from deployments.reconcile.kinds import RELATED, Kind, Loaded, changed, recorded_replicas
 from deployments.reconcile.leases import Lease, LeaseLost, is_held, take_lease
 from deployments.reconcile.recording import Overtaken, record
@@ -231,7 +232,15 @@ class _Look:
             if it["type"] != reconciled(None).type
         ]
         conditions = conditions_json([*others, reconciled(problem)], before=row.conditions, now=self._now())
-        return Decision(columns=changed(row, conditions=conditions, observed_generation=row.generation))
+        explanation = problem_explanation(problem, before=row.explanation, now=self._now())
+        return Decision(
+            columns=changed(
+                row,
+                conditions=conditions,
+                explanation=explanation,
+                observed_generation=row.generation,
+            )
+        )
 
 
 def _recorded(resource: str, seen: Observation) -> dict[str, dict[str, ReplicaFacts]]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from deployments.clusters.port import ObservedPod
 from deployments.reconcile.outages import NOT_READY, Look, Outage, Readiness, first_readiness, followed
 from deployments.reconcile.termination import TerminationReason, termination_reason
+from deployments.reconcile.waiting import LOST_WORDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ def _readiness_of(replica: ReplicaFacts) -> Readiness | None:
 def _outage_reason(pod: ObservedPod, *, before: ReplicaFacts | None) -> str:
     """Why the replica does not answer, as far as this look tells."""
     restarted = pod.restarts > (before.restarts if before else 0)
-    if not restarted and pod.reason not in ("NodeLost", "NodeUnreachable"):
+    if not restarted and pod.reason not in LOST_WORDS:
         return NOT_READY
     word = pod.reason if not restarted else pod.last_end_reason or pod.reason
     return termination_reason(

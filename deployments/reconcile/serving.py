@@ -18,6 +18,7 @@ from deployments.clusters.registry import site_of
 from deployments.reconcile.changes import endings, outage_news, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening
+from deployments.reconcile.explaining import serving_explanation
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
 from deployments.reconcile.manifests import disruption_budgets, service, serving_deployment
 from deployments.reconcile.replicas import ReplicaFacts
@@ -146,6 +147,13 @@ class Serving:
                 ready_replicas=status.ready_replicas,
                 conditions=conditions_json(status.conditions, before=row.conditions, now=now),
                 degradations=list(status.degradations),
+                explanation=serving_explanation(
+                    status,
+                    seen,
+                    spec=loaded.revisions[row.target_revision].spec,
+                    before=row.explanation,
+                    now=now,
+                ),
                 deleted_at=row.deleted_at or (now if status.state is State.DELETED else None),
                 observed_generation=row.generation,
             ),

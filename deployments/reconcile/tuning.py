@@ -17,13 +17,14 @@ from deployments.clusters.registry import site_of
 from deployments.reconcile.changes import endings, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening, ReplicaChange
+from deployments.reconcile.explaining import job_explanation, reason_of_failure
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
 from deployments.reconcile.manifests import tuning_manifests
 from deployments.reconcile.reading import Reading, read_logs
 from deployments.reconcile.replicas import ReplicaFacts, observed_replicas
 from deployments.reconcile.status import Job, job_status, run_failed, run_succeeded
 from deployments.reconcile.steps import plan_steps
-from deployments.reconcile.termination import Payer, customer_text, who_pays
+from deployments.reconcile.termination import Payer, TerminationReason, customer_text, who_pays
 from deployments.reconcile.usage import training_stretches
 from deployments.reconcile.waiting import longest_wait
 from deployments.serving.spec import TuningSpec
@@ -127,10 +128,22 @@ class Tuning:
             problem=problem,
             settled=not steps,
         )
+        ended = _ended(loaded, seen, now)
+        explanation = row.explanation
+        if not Job(row.state).is_final:
+            explanation = job_explanation(
+                status,
+                seen,
+                spec=row.spec,
+                ended=reason_of_failure(error, ended=ended.value if ended else "", problem=problem),
+                before=row.explanation,
+                now=now,
+            )
         columns = changed(
             row,
             **reported | {"error": error},
             state=status.state.value,
+            explanation=explanation,
             conditions=conditions_json(status.conditions, before=row.conditions, now=now),
             observed_generation=row.generation,
         )
@@ -233,14 +246,20 @@ def _verdict(
 
 def _error_of(loaded: Loaded, seen: Observation, now: datetime) -> dict[str, Any]:
     """What to show of a failed run whose log does not say why: how its last replica ended."""
+    ended = _ended(loaded, seen, now)
+    if ended is None:
+        return {"message": "The training failed without a reason.", "line": None, "customer": False}
+    by_customer = who_pays(ended) is Payer.CUSTOMER
+    return {"message": customer_text(ended), "line": None, "customer": by_customer}
+
+
+def _ended(loaded: Loaded, seen: Observation, now: datetime) -> TerminationReason | None:
+    """How the newest replica that has ended did so."""
     replicas = observed_replicas(
         seen.pods, recorded=loaded.replicas, at=now, observed_at=loaded.row.cluster.observed_at
     )
     ended = [replica.termination for replica in replicas if replica.termination is not None]
-    if not ended:
-        return {"message": "The training failed without a reason.", "line": None, "customer": False}
-    by_customer = who_pays(ended[-1]) is Payer.CUSTOMER
-    return {"message": customer_text(ended[-1]), "line": None, "customer": by_customer}
+    return ended[-1] if ended else None
 
 
 def _has_started(row: FineTuningJob, changes: Sequence[ReplicaChange]) -> bool:

@@ -29,6 +29,8 @@ _IMAGE_WORDS = (
     "CreateContainerError",
     "RunContainerError",
 )
+LOST_WORDS = ("NodeLost", "NodeUnreachable")
+"""Of a pod that is still there while its node does not report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,12 @@ def waiting_for(pod: ObservedPod) -> Waiting | None:
             reason=pod.reason,
             message=pod.message or "The container image cannot be fetched.",
             is_hopeless=pod.reason in _HOPELESS_WORDS,
+        )
+    if pod.reason in LOST_WORDS:
+        return Waiting(
+            rank=55,
+            reason=TerminationReason.NODE_LOST.value,
+            message=f"The node {pod.node} does not report. The cluster moves the replica when it stays away.",
         )
     if pod.restarts > 0 or _failed_before_start(pod):
         return _restarting(pod)
@@ -92,7 +100,7 @@ def _failed_before_start(pod: ObservedPod) -> bool:
 
 def _restarting(pod: ObservedPod) -> Waiting:
     ended = termination_reason(
-        word=pod.reason,
+        word=pod.last_end_reason or pod.reason,
         exit_code=pod.exit_code,
         started=True,
         vanished=False,

@@ -63,7 +63,7 @@ class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has n
 class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, RolloutActions):
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
-    queryset = Deployment.objects.select_related("plan", "flavor", "cluster__region", "price")
+    queryset = Deployment.objects.select_related("plan", "flavor__accelerator", "cluster__region", "price")
     ordering = "-public_id"
     serializer_class = DeploymentSerializer
     filterset_class = DeploymentFilter

@@ -17,6 +17,7 @@ from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
 from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.errors import WishRefused
+from deployments.serving.explanations import live_explanation
 from deployments.serving.forms import AskForm, DeployForm
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan, quote_json
@@ -151,6 +152,7 @@ class DeploymentPage(PortalPage):
         )
         return super().get_context_data(**context) | {
             "deployment": deployment,
+            "explanation": live_explanation(deployment),
             "model": deployment.revisions.get(number=deployment.target_revision).version.model,
             "price": quote_json(price),
             "base_url": f"{settings.GATEWAY_URL}/v1",
@@ -172,7 +174,7 @@ class DeploymentPage(PortalPage):
         return redirect(request.path)
 
     def _deployment(self) -> Deployment:
-        rows = Deployment.objects.select_related("price", "flavor", "cluster__region", "plan")
+        rows = Deployment.objects.select_related("price", "flavor__accelerator", "cluster__region", "plan")
         return get_object_or_404(
             rows, organization=self.actor.organization, public_id=self.kwargs["public_id"]
         )

@@ -10,10 +10,13 @@ from django.db.models import Q, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from deployments.reconcile.explanation import Fixer, Why
 from deployments.reconcile.rollout import canary_replicas
+from deployments.serving.explanations import live_explanation, stored_explanation
 from deployments.serving.facts import model_facts
 from deployments.serving.models import Deployment, Event, Plan
 from deployments.serving.plans import ServingAsk, quote_json
+from deployments.serving.workload import Workload
 from marketplace.accounts.models import Organization
 from marketplace.billing.money import quote
 from marketplace.catalog.access import obstacle_to_import
@@ -304,6 +307,43 @@ class ConditionSerializer(serializers.Serializer[Any]):
     since = serializers.CharField()
 
 
+class NumberSerializer(serializers.Serializer[Any]):
+    """One quantity that decides. Null = not known, or no limit."""
+
+    name = serializers.CharField(help_text="Kubernetes' resource name, or nodes.")
+    unit = serializers.CharField(help_text="cores, bytes, devices, pods or nodes.")
+    need = serializers.FloatField(allow_null=True, help_text="Of one replica.")
+    free = serializers.FloatField(allow_null=True, help_text="The most that any one node has left.")
+    quota = serializers.FloatField(allow_null=True, help_text="What you may hold at once.")
+    short_nodes = serializers.IntegerField(allow_null=True, help_text="Nodes that have too little.")
+
+
+class ActionSerializer(serializers.Serializer[Any]):
+    """A way out, applicable by one call."""
+
+    id = serializers.CharField()
+    title = serializers.CharField()
+    method = serializers.CharField()
+    endpoint = serializers.CharField()
+    body = serializers.DictField()
+    price = QuoteSerializer(allow_null=True, help_text="What it would cost then; null = nothing changes.")
+    eta_seconds = serializers.FloatField(allow_null=True, help_text="Until the first answer then.")
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """Why it does not run, or not as asked."""
+
+    reason = serializers.ChoiceField(choices=[why.value for why in Why])
+    state = serializers.CharField(help_text="The state that this reason goes with.")
+    who = serializers.ChoiceField(choices=[who.value for who in Fixer], help_text="Who can change it.")
+    retry_helps = serializers.BooleanField(help_text="Whether waiting or trying again can help.")
+    message = serializers.CharField()
+    numbers = NumberSerializer(many=True)
+    since = serializers.DateTimeField()
+    attempts = serializers.IntegerField(help_text="How often its container was started so far.")
+    actions = ActionSerializer(many=True, help_text="Up to three; in lists always empty.")
+
+
 class EndpointSerializer(serializers.Serializer[Any]):
     """How to call it with any OpenAI client."""
 
@@ -318,6 +358,18 @@ class CanarySerializer(serializers.Serializer[Any]):
     revision = serializers.IntegerField()
     stable_revision = serializers.IntegerField()
     replicas = serializers.IntegerField(help_text="Of the canary; the stable revision keeps all of its own.")
+
+
+@extend_schema_field(ExplanationSerializer(allow_null=True))
+class ExplanationField(serializers.Field[Any, Any, Any, Workload]):
+    """Of a workload: null while it runs as asked. Lists leave out what would have to be looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(source="*", read_only=True)
+
+    def to_representation(self, workload: Workload) -> dict[str, Any] | None:
+        in_list = self.parent is not None and self.parent.parent is not None
+        return stored_explanation(workload) if in_list else live_explanation(workload)
 
 
 class DeploymentSerializer(serializers.Serializer[Deployment]):
@@ -341,6 +393,7 @@ class DeploymentSerializer(serializers.Serializer[Deployment]):
     observed_generation = serializers.IntegerField()
     conditions = ConditionSerializer(many=True)
     degradations = serializers.ListField(child=serializers.DictField())
+    explanation = ExplanationField()
     price = serializers.SerializerMethodField()
     endpoint = serializers.SerializerMethodField()
     plan = serializers.CharField(source="plan.public_id", default=None)

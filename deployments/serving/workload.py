@@ -40,6 +40,8 @@ class Workload(models.Model):
     observed_generation = models.PositiveIntegerField(default=0)
     # [{"type", "status", "reason", "message", "since"}], as customers read them.
     conditions = models.JSONField(default=list)
+    # Why it does not run, or not as asked: see `reconcile.explanation`. Null while it does.
+    explanation = models.JSONField(null=True, blank=True)
     # Set once the wish is "gone" and the cluster showed nothing of it.
     deleted_at = models.DateTimeField(null=True, blank=True)
 

@@ -88,7 +88,7 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Org
         "base",
         "training_data",
         "validation_data",
-        "flavor",
+        "flavor__accelerator",
         "cluster__region",
         "price",
         "result",

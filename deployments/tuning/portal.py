@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from deployments.serving.errors import WishRefused
+from deployments.serving.explanations import live_explanation
 from deployments.serving.models import Event
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset
@@ -88,6 +89,7 @@ class JobPage(PortalPage):
         selection = Selection(organization=job.organization, resource=job.public_id)
         return super().get_context_data(**context) | {
             "job": job,
+            "explanation": live_explanation(job),
             "going": job.state in (JobState.QUEUED, JobState.RUNNING),
             "statement": make_statement(selection, now=timezone.now()),
             "events": Event.objects.filter(resource=job.public_id).order_by("-id")[:NEWEST_EVENTS],
@@ -108,5 +110,10 @@ def jobs_of(page: PortalPage) -> QuerySet[FineTuningJob]:
     """The organization's jobs."""
     rows = FineTuningJob.objects.filter(organization=page.actor.organization)
     return rows.select_related(
-        "base__model", "flavor", "result__model", "training_data__dataset", "organization"
+        "base__model",
+        "cluster",
+        "flavor__accelerator",
+        "result__model",
+        "training_data__dataset",
+        "organization",
     )

@@ -13,6 +13,7 @@ from rest_framework import serializers
 from deployments.serving.serializers import (
     NAME_VALIDATOR,
     ConditionSerializer,
+    ExplanationField,
     ModelReferenceField,
     NamedRowField,
 )
@@ -211,6 +212,7 @@ class JobSerializer(serializers.Serializer[FineTuningJob]):
     region = serializers.CharField(source="cluster.region.slug")
     progress = ProgressSerializer()
     conditions = ConditionSerializer(many=True)
+    explanation = ExplanationField()
     error = JobErrorSerializer(allow_null=True)
     result = serializers.CharField(
         source="result.public_id", default=None, help_text="The tuned version, ready to deploy."
