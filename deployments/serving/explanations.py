@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deployments.clusters.capacity import known_nodes
+from deployments.clusters.capacity import known_nodes_of
 from deployments.clusters.port import NodeCapacity
 from deployments.serving.workload import Workload
 from marketplace.billing.models import Quota
@@ -48,7 +48,7 @@ def live_explanation(workload: Workload) -> Document | None:
     if document is None:
         return None
     if document["numbers"]:
-        nodes = known_nodes(workload.cluster.slug)
+        nodes = known_nodes_of([workload.cluster.slug]).get(workload.cluster.slug)
         quota = _quota(workload)
         resource = workload.flavor.accelerator.resource_name or "cpu"
         document["numbers"] = [
