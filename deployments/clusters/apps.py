@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from deployments.clusters.site import configuration_problem
+from deployments.clusters.configuration import configuration_problem
 from marketplace.hardware.configurations import register_check
 
 

@@ -116,18 +116,6 @@ LOCAL = Site(confines=False)
 enforces."""
 
 
-def configuration_problem(kind: str, configuration: Mapping[str, Any]) -> str:
-    """What a form says before it stores a configuration; empty if it can be used."""
-    try:
-        site = Site.of(kind, configuration)
-    except SiteError as error:
-        return str(error)
-    if site.confines and site.storage is None:
-        example = '{"nfs": {"server": "10.0.0.5", "path": "/exports/marketplace"}}'
-        return f"storage: is missing; it says where weights and datasets lie, for example {example}"
-    return ""
-
-
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise SiteError(f"must be text, not {value!r}", field=key)

@@ -14,8 +14,8 @@ from marketplace.hardware.models import Accelerator, Cluster, Flavor, NodePool, 
 
 @admin.register(Accelerator)
 class AcceleratorAdmin(AuditedAdmin[Accelerator]):
-    list_display = ("name", "vendor", "family", "memory", "peak_tflops", "cores")
-    list_filter = ("family", "vendor")
+    list_display = ("name", "vendor", "family", "memory", "attachment", "resource_name", "peak_tflops")
+    list_filter = ("family", "vendor", "attachment")
     search_fields = ("name", "slug")
 
     @admin.display(description="memory", ordering="memory_bytes")

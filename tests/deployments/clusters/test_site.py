@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 
-from deployments.clusters.site import LOCAL, Site, SiteError, configuration_problem
+from deployments.clusters.configuration import configuration_problem
+from deployments.clusters.site import LOCAL, Site, SiteError
 from marketplace.hardware.models import Cluster
 
 NFS = {"nfs": {"server": "10.0.0.5", "path": "/exports/marketplace"}}
@@ -106,6 +107,11 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str
 def test_a_cluster_without_storage_is_refused_where_it_is_entered() -> None:
     assert configuration_problem("kubernetes", {}).startswith("storage: is missing; it says where weights")
     assert configuration_problem("local", {}) == ""
+
+
+def test_a_context_of_no_kubeconfig_is_refused_where_it_is_entered() -> None:
+    problem = configuration_problem("kubernetes", {"storage": NFS, "context": "production"})
+    assert problem.startswith("context 'production' needs a kubeconfig to be in")
 
 
 @pytest.mark.parametrize("configuration", [{"storrage": NFS}, {}, {"storage": NFS, "kubeconfig": None}])
