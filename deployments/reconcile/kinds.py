@@ -74,6 +74,10 @@ class Kind(Protocol):
         """What a replica of this kind has used."""
         ...
 
+    def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:
+        """Number of the revision (None: of a job) -> the stored specification, of those that were read."""
+        ...
+
     def tariff(self, loaded: Loaded, *, revision: int | None) -> tuple[Flavor, Price]:
         """What a replica of a revision is billed by."""
         ...

@@ -41,6 +41,7 @@ from deployments.clusters.errors import (
 from deployments.clusters.port import Cluster, Observation
 from deployments.clusters.registry import open_cluster
 from deployments.reconcile.conditions import Condition, Problem, conditions_json, reconciled
+from deployments.reconcile.deaths import deaths_in, examine
 from deployments.reconcile.decision import Decision
 from deployments.reconcile.explaining import problem_explanation
 from deployments.reconcile.kinds import RELATED, Kind, Loaded, changed, recorded_replicas
@@ -174,8 +175,14 @@ class _Look:
         decision = self._kind.decide(loaded, seen, now=self._now(), gathered=gathered)
         self._seen = seen
         if decision.has_news:
+            autopsies = examine(
+                deaths_in(decision.replicas),
+                resource=row.public_id,
+                cluster=self._cluster,
+                renew=self._lease.renew,
+            )
             try:
-                record(decision, loaded=loaded, kind=self._kind, lease=self._lease)
+                record(decision, loaded=loaded, kind=self._kind, lease=self._lease, autopsies=autopsies)
             except Overtaken:
                 self._seen = None
                 return None

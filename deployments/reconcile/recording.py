@@ -7,16 +7,19 @@ are written together, so neither can be there without the other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
 
+from deployments.reconcile.deaths import Autopsy
 from deployments.reconcile.decision import Decision, ReplicaChange, TrainingRecord
 from deployments.reconcile.kinds import Kind, Loaded, columns_of
 from deployments.reconcile.leases import Lease
 from deployments.reconcile.usage import unrecorded
 from deployments.serving.events import record_fact
 from deployments.serving.models import Replica, Revision
+from deployments.serving.postmortems import keep_post_mortems
 from deployments.tuning.models import Checkpoint, FineTuningJob, TrainingEvent
 from marketplace.billing.ledger import record_usage, recorded_stretches
 from runtimes.contract import TrainingEventType
@@ -26,7 +29,9 @@ class Overtaken(Exception):
     """The row has changed since it was read. Look again."""
 
 
-def record(decision: Decision, *, loaded: Loaded, kind: Kind, lease: Lease) -> None:
+def record(
+    decision: Decision, *, loaded: Loaded, kind: Kind, lease: Lease, autopsies: Sequence[Autopsy] = ()
+) -> None:
     """Writes the facts of a decision. Raises Overtaken, having written nothing, if the row has changed."""
     row = loaded.row
     with transaction.atomic():
@@ -40,6 +45,7 @@ def record(decision: Decision, *, loaded: Loaded, kind: Kind, lease: Lease) -> N
             _record_replica(change, loaded=loaded, kind=kind)
         if decision.training:
             _record_training(row, decision.training)
+        keep_post_mortems(row, autopsies, specs=kind.specs(loaded))
         for happening in decision.happenings:
             record_fact(row, reason=happening.reason, message=happening.message)
 

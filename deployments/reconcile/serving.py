@@ -167,6 +167,10 @@ class Serving:
         """Starting, then serving."""
         return serving_stretches(replica, until=until)
 
+    def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:
+        """Of the revisions that play a part."""
+        return {number: revision.spec for number, revision in loaded.revisions.items()}
+
     def tariff(self, loaded: Loaded, *, revision: int | None) -> tuple[Flavor, Price]:
         """The revision's own flavor and price: they may differ while one replaces another."""
         found = loaded.revisions.get(revision or 0)

@@ -162,6 +162,10 @@ class Tuning:
         """Training."""
         return training_stretches(replica, until=until)
 
+    def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:
+        """The job's one."""
+        return {None: loaded.row.spec}
+
     def tariff(self, loaded: Loaded, *, revision: int | None) -> tuple[Flavor, Price]:
         """The job's."""
         return loaded.row.flavor, loaded.row.price

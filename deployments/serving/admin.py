@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 
-from deployments.serving.models import Deployment, Event, Plan, Replica, Revision
+from deployments.serving.models import Deployment, Event, Plan, PostMortem, Replica, Revision
 from marketplace.accounts.admin import ReadOnly
 
 
@@ -43,6 +43,13 @@ class ReplicaAdmin(ReadOnlyAdmin):
     list_display = ("name", "organization", "resource", "phase", "ready", "node", "started_at", "finished_at")
     list_filter = ("phase", "ready", "cluster")
     search_fields = ("uid", "name", "resource")
+
+
+@admin.register(PostMortem)
+class PostMortemAdmin(ReadOnlyAdmin):
+    list_display = ("ended_at", "organization", "resource", "replica", "attempt", "reason", "cause", "node")
+    list_filter = ("reason", "cause")
+    search_fields = ("resource", "replica_uid", "replica", "message")
 
 
 @admin.register(Event)

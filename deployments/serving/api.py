@@ -16,7 +16,7 @@ from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
 from deployments.serving.binding import OUTDATED, plan_again, require_current
-from deployments.serving.models import Deployment, DeploymentState, Event, Plan
+from deployments.serving.models import Deployment, DeploymentState, Event, Plan, PostMortem
 from deployments.serving.plans import make_plan
 from deployments.serving.refusals import refusals_as_problems
 from deployments.serving.rollout_api import RolloutActions
@@ -27,6 +27,7 @@ from deployments.serving.serializers import (
     EventSerializer,
     LogSerializer,
     PlanSerializer,
+    PostMortemSerializer,
     ServingAskSerializer,
 )
 from marketplace.accounts.models import Scope
@@ -152,6 +153,13 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Rollou
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
         return self.page_of(rows, EventSerializer)
+
+    @extend_schema(responses=PostMortemSerializer(many=True))
+    @action(detail=True, methods=["get"], filterset_class=None, url_path="post-mortems")
+    def post_mortems(self, request: Request, public_id: str) -> Response:
+        """What is known of replicas that died, the newest first; also after the deletion."""
+        rows = PostMortem.objects.filter(resource=self.get_object().public_id)
+        return self.page_of(rows, PostMortemSerializer)
 
     @extend_schema(
         parameters=[

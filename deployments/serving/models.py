@@ -190,6 +190,42 @@ class Replica(models.Model):
         return self.name
 
 
+class PostMortem(models.Model):
+    """What is known of a replica, or one run of its container, that died. Kept after all else is deleted."""
+
+    public_id = PublicIdField("pmo")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    resource = models.CharField(max_length=40)  # public id of the deployment or job
+    resource_name = models.CharField(max_length=80)
+    replica_uid = models.CharField(max_length=64)
+    replica = models.CharField(max_length=80)  # its name
+    revision = models.PositiveIntegerField(null=True)
+    attempt = models.PositiveIntegerField()  # which run of its container, from 1
+    node = models.CharField(max_length=80, blank=True)
+    created_at = models.DateTimeField()  # of the replica
+    started_at = models.DateTimeField(null=True)  # of its first run
+    ready_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)  # of this run, as the cluster says
+    exit_code = models.IntegerField(null=True)
+    reason = models.CharField(max_length=40)  # a TerminationReason
+    message = models.TextField()
+    cause = models.CharField(max_length=40, blank=True)  # id of a known cause: see `reconcile.signatures`
+    fix = models.JSONField(null=True)  # {"title", "message", "who", "change"}
+    memory_limit_bytes = models.BigIntegerField(null=True)
+    lines = models.JSONField(default=list)  # the last ones of its log, oldest first
+    events = models.JSONField(default=list)  # of the cluster: [{"at", "reason", "message", "count"}]
+    missing = models.JSONField(default=list)  # what the cluster did not tell, and why
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["resource", "id"], name="post_mortem_by_resource")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["replica_uid", "attempt"], name="one_post_mortem_per_run"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.replica} {self.reason}"
+
+
 class EventSource(models.TextChoices):
     CUSTOMER = "customer", "Customer"
     SYSTEM = "system", "System"

@@ -21,6 +21,7 @@ from deployments.serving.explanations import live_explanation
 from deployments.serving.forms import AskForm, DeployForm
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan, quote_json
+from deployments.serving.postmortems import newest_post_mortems
 from deployments.serving.serializers import visible_versions
 from marketplace.accounts.models import Scope
 from marketplace.billing.money import quote
@@ -153,6 +154,7 @@ class DeploymentPage(PortalPage):
         return super().get_context_data(**context) | {
             "deployment": deployment,
             "explanation": live_explanation(deployment),
+            "post_mortems": newest_post_mortems(deployment),
             "model": deployment.revisions.get(number=deployment.target_revision).version.model,
             "price": quote_json(price),
             "base_url": f"{settings.GATEWAY_URL}/v1",

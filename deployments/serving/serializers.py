@@ -14,7 +14,7 @@ from deployments.reconcile.explanation import Fixer, Why
 from deployments.reconcile.rollout import canary_replicas
 from deployments.serving.explanations import live_explanation, stored_explanation
 from deployments.serving.facts import model_facts
-from deployments.serving.models import Deployment, Event, Plan
+from deployments.serving.models import Deployment, Event, Plan, PostMortem
 from deployments.serving.plans import ServingAsk, quote_json
 from deployments.serving.workload import Workload
 from marketplace.accounts.models import Organization
@@ -433,6 +433,47 @@ class EventSerializer(serializers.Serializer[Event]):
     reason = serializers.CharField()
     message = serializers.CharField()
     data = serializers.DictField()  # type: ignore[assignment]  # REST framework takes it for a field
+
+
+class FixSerializer(serializers.Serializer[Any]):
+    """What would mend a known cause."""
+
+    title = serializers.CharField()
+    message = serializers.CharField()
+    who = serializers.CharField(help_text="you, provider or upstream.")
+    change = serializers.DictField(help_text="Field of the deployment -> less, more or what else.")
+
+
+class ClusterEventSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    reason = serializers.CharField()
+    message = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class PostMortemSerializer(serializers.Serializer[PostMortem]):
+    """What is known of a replica that died. Stays readable after the deletion."""
+
+    id = serializers.CharField(source="public_id")
+    replica = serializers.CharField()
+    revision = serializers.IntegerField(allow_null=True)
+    attempt = serializers.IntegerField(help_text="Which run of its container, from 1.")
+    node = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    ready_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    exit_code = serializers.IntegerField(allow_null=True)
+    reason = serializers.CharField()
+    message = serializers.CharField()
+    cause = serializers.CharField(help_text="Id of a known cause; empty when it is not understood.")
+    fix = FixSerializer(allow_null=True)
+    memory_limit_bytes = serializers.IntegerField(allow_null=True)
+    lines = serializers.ListField(child=serializers.CharField(), help_text="The last of its log.")
+    events = ClusterEventSerializer(many=True)
+    missing = serializers.ListField(
+        child=serializers.CharField(), help_text="What the cluster did not tell, and why."
+    )
 
 
 class LogLineSerializer(serializers.Serializer[Any]):

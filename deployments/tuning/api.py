@@ -13,9 +13,9 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from deployments.serving.models import Event
+from deployments.serving.models import Event, PostMortem
 from deployments.serving.refusals import refusals_as_problems
-from deployments.serving.serializers import EventSerializer
+from deployments.serving.serializers import EventSerializer, PostMortemSerializer
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset, delete_dataset
 from deployments.tuning.models import Dataset, FineTuningJob, JobState
@@ -128,6 +128,13 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Org
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
         return self.page_of(rows, EventSerializer)
+
+    @extend_schema(responses=PostMortemSerializer(many=True))
+    @action(detail=True, methods=["get"], filterset_class=None, url_path="post-mortems")
+    def post_mortems(self, request: Request, public_id: str) -> Response:
+        """What is known of replicas that died, the newest first; also after the deletion."""
+        rows = PostMortem.objects.filter(resource=self.get_object().public_id)
+        return self.page_of(rows, PostMortemSerializer)
 
     @extend_schema(responses=TrainingEventSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, url_path="training-events", ordering="-id")

@@ -15,6 +15,7 @@ from django.utils import timezone
 from deployments.serving.errors import WishRefused
 from deployments.serving.explanations import live_explanation
 from deployments.serving.models import Event
+from deployments.serving.postmortems import newest_post_mortems
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset
 from deployments.tuning.forms import JobForm, UploadForm
@@ -90,6 +91,7 @@ class JobPage(PortalPage):
         return super().get_context_data(**context) | {
             "job": job,
             "explanation": live_explanation(job),
+            "post_mortems": newest_post_mortems(job),
             "going": job.state in (JobState.QUEUED, JobState.RUNNING),
             "statement": make_statement(selection, now=timezone.now()),
             "events": Event.objects.filter(resource=job.public_id).order_by("-id")[:NEWEST_EVENTS],
