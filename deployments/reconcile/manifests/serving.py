@@ -66,7 +66,9 @@ def disruption_budgets(spec: ServingSpec, *, replicas: int) -> tuple[Manifest, .
         "kind": "PodDisruptionBudget",
         "metadata": metadata(revision_name(spec.resource, revision=spec.revision), spec),
         "spec": {
-            "maxUnavailable": 1,
+            # A number of pods that must stay, because how many there should be is not known of every owner:
+            # an IPUJob has no scale subresource to ask.
+            "minAvailable": replicas - 1,
             "selector": {"matchLabels": resource_labels(spec)},
             # Replicas that do not serve anyway must not hold a node back.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",

@@ -160,7 +160,7 @@ def test_a_revision_is_a_deployment_a_budget_and_a_service():
             "kind": "PodDisruptionBudget",
             "metadata": revision,
             "spec": {
-                "maxUnavailable": 1,
+                "minAvailable": 1,
                 "selector": {"matchLabels": labels},
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             },
