@@ -27,7 +27,7 @@ class Problem:
     """Why the cluster could not be made as wanted: what the last attempt ran into."""
 
     reason: str
-    """Rejected, Forbidden, Unreachable, Conflict or InternalError."""
+    """Rejected, Forbidden, NoCapacity, Unreachable, Misconfigured, Conflict or InternalError."""
     message: str
 
     @property
@@ -38,7 +38,7 @@ class Problem:
     @property
     def is_known(self) -> bool:
         """The cluster answered. Facts can be recorded, only the steps must wait."""
-        return self.reason in ("Rejected", "Forbidden")
+        return self.reason in ("Rejected", "Forbidden", "NoCapacity")
 
 
 RECONCILED = "Reconciled"

@@ -35,6 +35,8 @@ from deployments.clusters.errors import (
     ClusterConflict,
     ClusterError,
     ClusterForbidden,
+    ClusterMisconfigured,
+    ClusterNoCapacity,
     ClusterRejected,
     ClusterUnreachable,
 )
@@ -269,6 +271,16 @@ def problem_of(error: ClusterError) -> Problem:
             return Problem(
                 reason="Unreachable",
                 message=f"The cluster does not answer. We try again; what runs there goes on: {error}",
+            )
+        case ClusterNoCapacity():
+            return Problem(
+                reason="NoCapacity",
+                message=f"A quota of the cluster is used up. It goes on when there is room again: {error}",
+            )
+        case ClusterMisconfigured():
+            return Problem(
+                reason="Misconfigured",
+                message=f"The cluster is set up wrongly. This is ours to mend: {error}",
             )
         case ClusterConflict():
             return Problem(reason="Conflict", message=f"Somebody else changes the same objects: {error}")

@@ -136,6 +136,7 @@ _BY_WORD = {
     "Preempted": TerminationReason.EVICTED,
     "PreemptionByScheduler": TerminationReason.EVICTED,
     "DeletionByTaintManager": TerminationReason.NODE_LOST,
+    "DeletionByPodGC": TerminationReason.NODE_LOST,
     "EvictionByEvictionAPI": TerminationReason.EVICTED,
     "TerminationByKubelet": TerminationReason.EVICTED,
     "NodeLost": TerminationReason.NODE_LOST,

@@ -224,7 +224,12 @@ class KubernetesCluster:
             return []
         record = max(found, key=lambda item: item["metadata"].get("creationTimestamp") or "")
         name = container or record["spec"]["containers"][0]["name"]
-        return numbered(self._output(record, name), after=after, limit=limit, tail=tail)
+        try:
+            return numbered(self._output(record, name), after=after, limit=limit, tail=tail)
+        except ClusterUnreachable:
+            if self._answers(record["spec"].get("nodeName", "")):
+                raise
+            return []  # gone with its node
 
     def _output(self, record: Mapping[str, Any], container: str) -> Iterator[bytes]:
         """The bytes of a container's last two runs, oldest first."""
@@ -257,6 +262,14 @@ class KubernetesCluster:
                 yield from response.stream(64 * 1024)
         finally:
             response.close()
+
+    def _answers(self, node: str) -> bool:
+        """Whether the node is there and well, so that what is asked of it may yet be answered."""
+        try:
+            record = self._connection.get(NODE.path(name=node), action=f"look at node {node}")
+        except (NotFound, Gone):
+            return False
+        return node_capacities([record], [])[0].ready
 
     def events(self, resource: str) -> list[ObservedEvent]:
         """From the namespaces that the resource has objects in."""

@@ -1,6 +1,7 @@
 """The kinds of objects that we have on a cluster, and how each is addressed and read. Data.
 
-Secrets are not among what is observed: listing them would mean reading everybody's.
+Secrets are not among what is observed: listing them would mean reading everybody's. Nothing that we deploy
+needs one, and our account may not even make them (`access`); whoever grants that can apply and delete them.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ KINDS = (
         has_status=True,
         grows=True,
     ),
-    ObjectKind(api_version="v1", kind="ConfigMap", plural="configmaps"),
+    ObjectKind(api_version="v1", kind="ConfigMap", plural="configmaps", observed=False),
     ObjectKind(api_version="networking.k8s.io/v1", kind="NetworkPolicy", plural="networkpolicies"),
     ObjectKind(api_version="v1", kind="ResourceQuota", plural="resourcequotas", has_status=True, shared=True),
     ObjectKind(api_version="v1", kind="LimitRange", plural="limitranges", shared=True),
