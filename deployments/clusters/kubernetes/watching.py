@@ -10,6 +10,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ ROUND_SECONDS = 300
 LOOK_SECONDS = 0.25
 """How often the end is looked for."""
 AGAIN_SECONDS = 1.0
+END_SECONDS = 1.0
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -72,8 +74,10 @@ class Watching:
                 # Wakes the thread that reads it.
                 with suppress(ValueError, RuntimeError, OSError):
                     response.shutdown()
+            # One that waits for the beginning of an answer is not waited for: it ends when that comes.
+            deadline = time.monotonic() + END_SECONDS
             for thread in threads:
-                thread.join(timeout=5)
+                thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
     def _waiting_news(self) -> Iterator[str]:
         found: dict[str, None] = {}
@@ -130,13 +134,12 @@ class Watching:
         self._open[kind.plural] = response
         try:
             with translated(action):
-                for line in _lines(response):
-                    if self._ended.is_set():
-                        break
+                for line in () if self._ended.is_set() else _lines(response):
                     version = self._take(line) or version
         except ClusterError as error:
             # It was there a moment ago. Whether it still is, the next round finds out.
-            log.info("%s again: %s", action, error)
+            if not self._ended.is_set():
+                log.info("%s again: %s", action, error)
         finally:
             del self._open[kind.plural]
             response.close()
