@@ -31,6 +31,7 @@ SERVING = ObservedPod(
     phase="Running",
     created_at=at(0, 0),
     scheduled_at=at(0, 1),
+    image_pulled_at=at(0, 5),
     started_at=at(0, 5),
     ready_at=at(0, 30),
     ready=True,
@@ -95,7 +96,15 @@ def test_a_pod_without_room_says_what_the_scheduler_says():
 def test_a_container_that_cannot_start_says_why(state, reason, message):
     record = pod(state=state, status={"phase": "Pending", "podIP": "", "conditions": unready_conditions()})
     record["status"]["containerStatuses"] = [running(state=state, ready=False, started=False)]
-    expected = replace(UNREADY, phase="Pending", started_at=None, address="", reason=reason, message=message)
+    expected = replace(
+        UNREADY,
+        phase="Pending",
+        started_at=None,
+        image_pulled_at=None,
+        address="",
+        reason=reason,
+        message=message,
+    )
     assert observed_pod(record) == expected
 
 
@@ -156,6 +165,7 @@ def test_an_init_container_that_works_is_named():
         UNREADY,
         phase="Pending",
         started_at=None,
+        image_pulled_at=at(0, 2),
         reason="PodInitializing",
         init_container="weights",
     )
