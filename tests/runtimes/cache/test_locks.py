@@ -5,11 +5,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from runtimes.cache.locks import KernelLock, Lock, TouchedLock, has_kernel_locks
+from runtimes.cache.locks import (
+    KernelLock,
+    Lock,
+    TouchedLock,
+    has_kernel_locks,
+    lock_for_use,
+    locked_for_removal,
+)
 from tests.runtimes.cache.storage import ROOT
 from tests.waiting import eventually
 
@@ -70,18 +78,19 @@ def test_a_slow_living_holder_keeps_it(path: Path):
     holder = start_holder("touched", path)
     waiting = LOCKS["touched"](path)
     held = path.with_name("lock.held")
-    touched = {held.stat().st_mtime_ns}
+    touched: set[int] = set()
+    taken: list[bool] = []
+
+    def look() -> bool:
+        touched.add(held.stat().st_mtime_ns)
+        taken.append(waiting.acquire())
+        return len(touched) > 30 or taken[-1]
+
     # Longer than the time after which it would count as dead.
-    eventually(lambda: waiting.acquire() or len(touched | _add(touched, held)) > 30, within=20)
-    assert holder.poll() is None
-    assert held.exists()
+    eventually(look)
+    assert not any(taken)
     holder.kill()
     holder.communicate()
-
-
-def _add(seen: set[int], file: Path) -> set[int]:
-    seen.add(file.stat().st_mtime_ns)
-    return seen
 
 
 def test_of_two_that_find_a_dead_holder_one_gets_it(path: Path):
@@ -109,6 +118,24 @@ def test_a_robbed_holder_does_not_take_the_lock_of_its_successor_away(path: Path
     robbed.release()
     assert not LOCKS["touched"](path).acquire()
     successor.release()
+
+
+def test_who_waits_for_a_version_that_is_being_removed_does_not_get_it(tmp_path: Path):
+    marker = tmp_path / "marker"
+    marker.touch()
+    with ThreadPoolExecutor() as pool:
+        with locked_for_removal(marker) as unused:
+            assert unused
+            waiting = pool.submit(lock_for_use, marker)
+            # It has opened the marker as well, and waits for the lock.
+            eventually(lambda: _opened(marker) == 2)
+            marker.unlink()
+        assert waiting.result() is None
+
+
+def _opened(path: Path) -> int:
+    """How often this process has the file open."""
+    return sum(os.path.realpath(handle) == str(path) for handle in Path("/proc/self/fd").iterdir())
 
 
 def test_it_finds_out_whether_the_file_system_has_locks(tmp_path: Path):

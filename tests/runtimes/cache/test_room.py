@@ -121,3 +121,20 @@ def test_without_locks_nothing_is_removed(storage: Storage, versions: list[str])
     with pytest.raises(NoSpace, match="no locks, so none of the 3 others"):
         make_room(cache, LATER, size=12 * MIB, needed=(), free_share=0.1, space=space)
     assert len(storage.cached()) == 3
+
+
+def test_a_damaged_version_in_use_is_replaced_and_removed_once_it_is_free(storage: Storage):
+    digest, other = storage.add(model=2 * MIB), storage.add(model=MIB)
+    assert storage.run(digest).code == ExitCode.DONE
+    handle = lock_for_use(storage.cache / digest / MARKER)
+    assert handle is not None
+    with (storage.cache / digest / "model.safetensors").open("r+b") as file:
+        file.truncate(MIB)
+    assert storage.run(digest).code == ExitCode.DONE
+    assert storage.cached() == storage.stored(digest)
+    (aside,) = (storage.cache / ".trash").iterdir()
+    assert storage.run(other).code == ExitCode.DONE
+    assert sorted(path.name for path in aside.iterdir()) == [MARKER, "model.safetensors", "tokenizer"]
+    os.close(handle)
+    assert make(storage, MIB) == []
+    assert not aside.exists()
