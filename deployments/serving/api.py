@@ -32,6 +32,7 @@ from deployments.serving.serializers import (
 )
 from marketplace.accounts.models import Scope
 from marketplace.rest.problems import Problem, invalid
+from marketplace.rest.reading import ColumnListMixin
 from marketplace.rest.views import OrganizationViewSet
 
 LONGEST_LOG = 1000
@@ -61,7 +62,7 @@ class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has n
     region = django_filters.CharFilter(field_name="cluster__region__slug")
 
 
-class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, RolloutActions):
+class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActions):
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor__accelerator", "cluster__region", "price")
