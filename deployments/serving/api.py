@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import django_filters
 from django.db.models import QuerySet
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -29,7 +30,9 @@ from deployments.serving.serializers import (
     PlanSerializer,
     PostMortemSerializer,
     ServingAskSerializer,
+    TimelinesSerializer,
 )
+from deployments.serving.timelines import timelines
 from marketplace.accounts.models import Scope
 from marketplace.rest.problems import Problem, invalid
 from marketplace.rest.reading import ColumnListMixin
@@ -154,6 +157,13 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActio
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
         return self.page_of(rows, EventSerializer)
+
+    @extend_schema(responses=TimelinesSerializer)
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def timeline(self, request: Request, public_id: str) -> Response:
+        """How the newest replicas started or are starting, step by step, with what is expected."""
+        found = timelines(self.get_object(), now=timezone.now())
+        return Response(TimelinesSerializer({"items": found}).data)
 
     @extend_schema(responses=PostMortemSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, url_path="post-mortems")

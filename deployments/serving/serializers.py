@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from deployments.reconcile.explanation import Fixer, Why
 from deployments.reconcile.rollout import canary_replicas
+from deployments.reconcile.timeline import Step
 from deployments.serving.explanations import live_explanation, stored_explanation
 from deployments.serving.facts import model_facts
 from deployments.serving.models import Deployment, Event, Plan, PostMortem
@@ -444,6 +445,32 @@ class EventSerializer(ReadSerializer[Event]):
     reason = serializers.CharField()
     message = serializers.CharField()
     data = serializers.DictField()  # type: ignore[assignment]  # REST framework takes it for a field
+
+
+class TimelineStepSerializer(serializers.Serializer[Any]):
+    """A step of a replica's start: queued, scheduled, image, weights, model_load or ready."""
+
+    step = serializers.ChoiceField(choices=[step.value for step in Step])
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    eta = serializers.DateTimeField(allow_null=True, help_text="When it should end; null = unknown, or over.")
+    usual_seconds = serializers.FloatField(allow_null=True, help_text="Median of earlier starts like this.")
+    bytes_done = serializers.IntegerField(allow_null=True, help_text="Of weights that are on their way.")
+    bytes_total = serializers.IntegerField(allow_null=True)
+    message = serializers.CharField()
+
+
+class TimelineSerializer(serializers.Serializer[Any]):
+    """How one replica started, or is starting."""
+
+    replica = serializers.CharField()
+    revision = serializers.IntegerField(allow_null=True)
+    node = serializers.CharField()
+    steps = TimelineStepSerializer(many=True)
+
+
+class TimelinesSerializer(serializers.Serializer[Any]):
+    items = TimelineSerializer(many=True)
 
 
 class FixSerializer(serializers.Serializer[Any]):
