@@ -1,4 +1,4 @@
-"""What customers read of a deployment that does not run: by REST and in the portal, also after its deletion."""
+"""What customers read of a deployment that does not run: by REST and in the portal, also once deleted."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_actions_come_from_whoever_knows_ways_out_and_are_three_at_most(
     register_actions(ways_out)
     try:
         found = alice.api.get(f"{DEPLOYMENTS}{bot.public_id}/").json()["explanation"]
-        (listed,) = alice.api.get(DEPLOYMENTS).json()["results"]
+        (listed,) = alice.api.get(DEPLOYMENTS).json()["items"]
     finally:
         unregister_actions(ways_out)
     assert [action["id"] for action in found["actions"]] == ["0", "1", "2"]
@@ -113,7 +113,7 @@ def test_a_post_mortem_is_read_after_the_deletion(alice: Person, market: Market)
     bot = a_deployment(alice)
     a_post_mortem(bot)
     Deployment.objects.update(state="deleted", desired_state="deleted", deleted_at=timezone.now())
-    (found,) = alice.api.get(f"{DEPLOYMENTS}{bot.public_id}/post-mortems/").json()["results"]
+    (found,) = alice.api.get(f"{DEPLOYMENTS}{bot.public_id}/post-mortems/").json()["items"]
     assert (found["exit_code"], found["lines"], found["fix"]["who"]) == (137, ["loading", "Killed"], "you")
     assert "Too little memory" in alice.browser.get(f"/deployments/{bot.public_id}/").content.decode()
 
