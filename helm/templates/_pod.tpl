@@ -152,7 +152,7 @@ Waits until the migrate Job has brought the database up to this release. During 
 {{- define "marketplace.pod.waiting" -}}
 - name: wait-for-migrations
   args: [-m, django, wait_for_migrations, --seconds, {{ .root.Values.migrate.waitSeconds | quote }}]
-  {{- $waiting := merge (dict "secrets" (list "database" "broker") "resources" .root.Values.migrate.waitResources) (omit . "storage" "heartbeat" "clusters") }}
+  {{- $waiting := merge (dict "secrets" (list "database") "resources" .root.Values.migrate.waitResources) (omit . "storage" "heartbeat" "clusters") }}
   {{- include "marketplace.container" $waiting | nindent 2 }}
 {{- end }}
 

@@ -15,6 +15,7 @@ WEB_URL: {{ .Values.web.url | quote }}
 GATEWAY_URL: {{ .Values.gateway.url | quote }}
 ALLOWED_HOSTS: {{ $hosts | uniq | join "," | quote }}
 CSRF_TRUSTED_ORIGINS: {{ $origins | uniq | join "," | quote }}
+GATEWAY_STOP_DELAY_SECONDS: "5"
 {{- range $name, $value := .Values.settings }}
 {{- if and (kindIs "float64" $value) (eq $value (floor $value)) }}
 {{- $value = int64 $value }}{{- /* Helm reads 1000000 as a float and would write 1e+06 */ -}}

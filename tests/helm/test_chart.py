@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helm_python import HelmValuesError
 
+from deployments.clusters.port import MANAGED_BY, MANAGED_BY_LABEL
 from deployments.clusters.site import Site
+from deployments.reconcile.manifests import USER_ID
 from marketplace.hardware.places import read_places
+from runtimes import contract
 from tests.helm import chart
 from tests.helm.schemas import mistakes, name
 
@@ -264,3 +268,74 @@ def test_every_kubeconfig_that_places_name_is_mounted_where_clusters_are_spoken_
         in pod["containers"][0]["volumeMounts"]
     }
     assert with_them == {"web", "worker", "watcher"}
+
+
+def test_each_component_has_the_secrets_that_it_needs_and_no_other() -> None:
+    rendered = pods(chart.render(VALUES["external-secrets.yaml"]))
+    held = {
+        component: {
+            item["path"]
+            for volume in pod["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+            for item in source["secret"]["items"]
+        }
+        for component, pod in rendered.items()
+    }
+    assert held == {
+        "web": {"database", "broker", "cache", "secretKey", "hub"},
+        "worker": {"database", "broker", "cache", "hub"},
+        "watcher": {"database", "broker"},
+        "migrate": {"database", "broker"},
+        "gateway": {"database"},
+        "beat": {"broker"},
+    }
+
+
+def test_the_gateway_reaches_its_database_and_models_and_nothing_else() -> None:
+    database = [{"ipBlock": {"cidr": "10.1.0.0/24"}}]
+    rendered = chart.render({"networkPolicy": {"database": {"ports": [5432], "to": database}}})
+    (policy,) = (
+        item["spec"]
+        for item in rendered
+        if item["kind"] == "NetworkPolicy" and item["metadata"]["name"].endswith("-gateway")
+    )
+    assert policy["egress"] == [
+        {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
+        {"ports": [{"port": 5432}], "to": database},
+        {
+            "ports": [{"port": contract.PORT}],
+            "to": [{"namespaceSelector": {"matchLabels": {MANAGED_BY_LABEL: MANAGED_BY}}}],
+        },
+    ]
+
+
+@pytest.mark.parametrize("name", ["ingress.yaml", "gateway-api.yaml"])
+def test_of_the_gateway_only_the_protocol_is_public(name: str) -> None:
+    """Metrics and readiness are for the inside."""
+    routes = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]: item["spec"]["rules"]
+        for item in chart.render(VALUES[name])
+        if item["kind"] in ("Ingress", "HTTPRoute")
+    }
+    paths = {
+        component: [
+            part.get("value") or part["path"]
+            for rule in rules
+            for part in (
+                rule["http"]["paths"] if "http" in rule else [match["path"] for match in rule["matches"]]
+            )
+        ]
+        for component, rules in routes.items()
+    }
+    assert paths == {"web": ["/"], "gateway": [contract.OPENAI_PATH]}
+
+
+def test_the_chart_is_of_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    described = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())
+    assert (described["appVersion"], described["version"]) == (version, version)
+
+
+def test_containers_and_models_run_as_the_same_user(manifests: list[chart.Manifest]) -> None:
+    """What one writes to the storage the other must read and replace."""
+    assert {pod["securityContext"]["runAsUser"] for pod in pods(manifests).values()} == {USER_ID}
