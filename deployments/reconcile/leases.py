@@ -57,8 +57,9 @@ class Lease:
             return True
         return not self._rows().exists()
 
-    def step_aside(self, *, generation: int) -> None:
-        """Ends the lease after a look that failed: the row rests, longer each time.
+    def step_aside(self, *, generation: int, at_least: float = 0.0) -> None:
+        """Ends the lease after a look that failed: the row rests, longer each time, and `at_least` so many
+        seconds.
 
         That the look was at `generation` is noted, so that the customer's next change is not made to wait.
         """
@@ -67,7 +68,7 @@ class Lease:
             lease_token="",
             lease_until=Now(),
             failures=failures + 1,
-            next_look_at=_in(pause_seconds(failures, chance=random.random())),
+            next_look_at=_in(max(at_least, pause_seconds(failures, chance=random.random()))),
             observed_generation=generation,
         )
 

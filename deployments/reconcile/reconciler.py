@@ -56,6 +56,7 @@ from deployments.reconcile.tenants import forget, make_ready
 
 log = logging.getLogger(__name__)
 
+LONGEST_ASKED_PAUSE = 60.0
 LOOKS = 5
 """Steps that need more looks than this do not lead anywhere: the row steps aside."""
 
@@ -105,7 +106,7 @@ def reconcile(
     except ClusterError as error:
         log.warning("%s steps aside: %s", resource, error)
         look.tell(problem_of(error))
-        lease.step_aside(generation=look.generation)
+        lease.step_aside(generation=look.generation, at_least=_asked_pause(error))
         return Outcome.STEPPED_ASIDE
     except Exception:
         incident = uuid.uuid4().hex[:8]
@@ -254,6 +255,12 @@ class _Look:
 
 def _recorded(resource: str, seen: Observation) -> dict[str, dict[str, ReplicaFacts]]:
     return recorded_replicas(Q(resource=resource), uids=[pod.uid for pod in seen.pods])
+
+
+def _asked_pause(error: ClusterError) -> float:
+    """Seconds that the cluster asks to be left alone for; not more than a minute, whatever it says."""
+    asked = error.retry_after if isinstance(error, ClusterUnreachable) else None
+    return min(asked or 0.0, LONGEST_ASKED_PAUSE)
 
 
 def problem_of(error: ClusterError) -> Problem:

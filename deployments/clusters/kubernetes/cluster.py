@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,8 @@ PAGE = 10_000
 """Objects of one answer. Large, so that a list stays one call; limited, so that none fills our memory."""
 DISCOVERY_SECONDS = 60
 """How long it is remembered that the cluster has, or does not have, the kinds of an operator."""
+ADOPTIONS = 5
+"""How often an apply goes after what others have added before it gives up."""
 LISTS = 3
 """How often a list is begun again that got too old between two of its pages."""
 
@@ -68,6 +70,10 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _has_foreign_fields(record: Mapping[str, Any]) -> bool:
+    return bool(foreign_entries(record["metadata"].get("managedFields") or (), manager=FIELD_MANAGER))
 
 
 class KubernetesCluster:
@@ -162,10 +168,13 @@ class KubernetesCluster:
         kind = kind_of(ref)
         wanted = labeled(manifest, installation=self.settings.installation)
         found = self._apply(ref, kind, wanted)
-        entries = found["metadata"].get("managedFields") or []
-        if not kind.grows and foreign_entries(entries, manager=FIELD_MANAGER):
+        for _ in range(ADOPTIONS):
+            if kind.grows or not _has_foreign_fields(found):
+                break
             self._adopt(ref, kind, found)
             found = self._apply(ref, kind, wanted)
+        else:
+            raise ClusterConflict(f"{ref}: somebody keeps changing it")
         if found["metadata"].get("deletionTimestamp"):
             raise ClusterConflict(f"{ref} is being deleted; apply it again when it is gone")
 
@@ -179,7 +188,10 @@ class KubernetesCluster:
         )
 
     def _adopt(self, ref: ObjectRef, kind: ObjectKind, found: Mapping[str, Any]) -> None:
-        """Counts what others have added as ours, so that applying without it removes it."""
+        """Counts what others have added as ours, so that applying without it removes it.
+
+        Does nothing if the object has changed since: a controller reports its status just then.
+        """
         metadata = found["metadata"]
         patch = [
             # The very object that was looked at, or none.
@@ -190,10 +202,8 @@ class KubernetesCluster:
                 "value": adopted(metadata["managedFields"], manager=FIELD_MANAGER),
             },
         ]
-        try:
+        with suppress(ClusterRejected, ClusterConflict):
             self._patch(ref, kind, patch, query=(("fieldManager", FIELD_MANAGER),), content_type=JSON_PATCH)
-        except ClusterRejected as error:
-            raise ClusterConflict(f"{ref} has changed meanwhile: {error}") from error
 
     def _patch(
         self, ref: ObjectRef, kind: ObjectKind, body: Any, *, query: Any, content_type: str
