@@ -18,7 +18,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check chaos chart manifests openapi lock clean
+.PHONY: help install demo run test test-cluster check chaos chart manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,11 @@ run: $(INSTALLED) ## Start the product; Ctrl-C stops it
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+test-cluster: $(INSTALLED) ## Run the tests that need a real Kubernetes API server, where there is one
+	@if why=$$($(BIN)/python -m tests.kubernetes.controlplane); \
+		then $(BIN)/python -m pytest -m cluster $(PYTEST_ARGS); \
+		else echo "test-cluster: skipped: $$why"; fi
 
 check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API document
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import django_filters
 from django.db.models import QuerySet
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -29,9 +30,12 @@ from deployments.serving.serializers import (
     PlanSerializer,
     PostMortemSerializer,
     ServingAskSerializer,
+    TimelinesSerializer,
 )
+from deployments.serving.timelines import timelines
 from marketplace.accounts.models import Scope
 from marketplace.rest.problems import Problem, invalid
+from marketplace.rest.reading import ColumnListMixin
 from marketplace.rest.views import OrganizationViewSet
 
 LONGEST_LOG = 1000
@@ -61,7 +65,7 @@ class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has n
     region = django_filters.CharFilter(field_name="cluster__region__slug")
 
 
-class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, RolloutActions):
+class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActions):
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor__accelerator", "cluster__region", "price")
@@ -153,6 +157,13 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Rollou
         """What was asked and what happened, the newest first."""
         rows = Event.objects.filter(resource=self.get_object().public_id)
         return self.page_of(rows, EventSerializer)
+
+    @extend_schema(responses=TimelinesSerializer)
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def timeline(self, request: Request, public_id: str) -> Response:
+        """How the newest replicas started or are starting, step by step, with what is expected."""
+        found = timelines(self.get_object(), now=timezone.now())
+        return Response(TimelinesSerializer({"items": found}).data)
 
     @extend_schema(responses=PostMortemSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, url_path="post-mortems")

@@ -70,7 +70,7 @@ def gather(version: ModelVersion, *, organization: Organization, besides: Deploy
     now = timezone.now()
     prices = {
         (price.flavor_id, price.region_id): price
-        for price in prices_in_force(organization=organization, at=now)
+        for price in prices_in_force(organization=organization, at=now).select_related(None)
     }
     places = [
         Place(pool=pool, recipe=recipe, price=prices.get((pool.flavor_id, pool.cluster.region_id)))
@@ -202,18 +202,9 @@ def _starts(recipes: Collection[Recipe]) -> dict[int, tuple[SeenStart, ...]]:
     if not recipe_of:
         return {}
     started = Replica.objects.filter(resource__in=recipe_of, ready_at__isnull=False, restarts=0)
+    columns = ("created_at", "scheduled_at", "started_at", "ready_at", "node")
     found: defaultdict[int, list[SeenStart]] = defaultdict(list)
-    for replica in started.order_by("-created_at").only(
-        "resource", "node", "created_at", "scheduled_at", "started_at", "ready_at"
-    )[: DEPLOYMENTS_REMEMBERED * 2]:
-        assert replica.ready_at is not None
-        found[recipe_of[replica.resource]].append(
-            SeenStart(
-                created_at=replica.created_at,
-                scheduled_at=replica.scheduled_at,
-                started_at=replica.started_at,
-                ready_at=replica.ready_at,
-                node=replica.node,
-            )
-        )
+    newest_first = started.order_by("-created_at").values("resource", *columns)
+    for seen in newest_first[: DEPLOYMENTS_REMEMBERED * 2]:
+        found[recipe_of[seen.pop("resource")]].append(SeenStart(**seen))
     return {recipe: tuple(starts) for recipe, starts in found.items()}

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from django.utils import timezone
@@ -285,12 +286,18 @@ def quote_json(price: Quote) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=1024)
+def quoted(*, per_second: Decimal, currency: str, replicas: int) -> dict[str, str]:
+    """The quote of so many replicas, to be shown and not changed: a page says the same few prices again."""
+    return quote_json(quote(per_second=per_second, currency=currency, replicas=replicas))
+
+
 def _offer_json(offer: Offer) -> dict[str, Any]:
     candidate, estimate = offer.candidate, offer.estimate
     price = None
     if candidate.per_second is not None:
-        price = quote_json(
-            quote(per_second=candidate.per_second, currency=candidate.currency, replicas=offer.ask.replicas)
+        price = quoted(
+            per_second=candidate.per_second, currency=candidate.currency, replicas=offer.ask.replicas
         )
     return {
         "flavor": candidate.flavor,

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils import timezone
 
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
@@ -23,6 +24,7 @@ from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan, quote_json
 from deployments.serving.postmortems import newest_post_mortems
 from deployments.serving.serializers import visible_versions
+from deployments.serving.timelines import timelines
 from marketplace.accounts.models import Scope
 from marketplace.billing.money import quote
 from marketplace.catalog.access import accept_terms, needs_acceptance
@@ -32,6 +34,7 @@ from marketplace.web.pages import PortalPage
 
 NEWEST_EVENTS = 20
 NEWEST_LINES = 100
+TIMELINES_SHOWN = 3
 
 
 class HomePage(PortalPage):
@@ -155,6 +158,7 @@ class DeploymentPage(PortalPage):
             "deployment": deployment,
             "explanation": live_explanation(deployment),
             "post_mortems": newest_post_mortems(deployment),
+            "timelines": timelines(deployment, now=timezone.now())[:TIMELINES_SHOWN],
             "model": deployment.revisions.get(number=deployment.target_revision).version.model,
             "price": quote_json(price),
             "base_url": f"{settings.GATEWAY_URL}/v1",

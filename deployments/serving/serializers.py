@@ -12,18 +12,19 @@ from rest_framework import serializers
 
 from deployments.reconcile.explanation import Fixer, Why
 from deployments.reconcile.rollout import canary_replicas
+from deployments.reconcile.timeline import Step
 from deployments.serving.explanations import live_explanation, stored_explanation
 from deployments.serving.facts import model_facts
 from deployments.serving.models import Deployment, Event, Plan, PostMortem
-from deployments.serving.plans import ServingAsk, quote_json
+from deployments.serving.plans import ServingAsk, quoted
 from deployments.serving.workload import Workload
 from marketplace.accounts.models import Organization
-from marketplace.billing.money import quote
 from marketplace.catalog.access import obstacle_to_import
 from marketplace.catalog.models import ModelVersion
 from marketplace.catalog.offers import visible_models
 from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.models import Flavor, MachineClass, Region
+from marketplace.rest.reading import ReadSerializer
 from marketplace.rest.serializers import StrictSerializer
 
 DEFAULT_CONTEXT_LENGTH = 2048
@@ -280,7 +281,7 @@ class AlternativeSerializer(OfferSerializer):
     per_hour_difference = serializers.CharField(allow_null=True)
 
 
-class PlanSerializer(serializers.Serializer[Plan]):
+class PlanSerializer(ReadSerializer[Plan]):
     id = serializers.CharField(source="public_id")
     accepted = serializers.BooleanField(help_text="True: a deployment can be made from this plan.")
     spec = serializers.DictField(help_text="The request with every default filled in.")
@@ -372,7 +373,12 @@ class ExplanationField(serializers.Field[Any, Any, Any, Workload]):
         return stored_explanation(workload) if in_list else live_explanation(workload)
 
 
-class DeploymentSerializer(serializers.Serializer[Deployment]):
+class DeploymentSerializer(ReadSerializer[Deployment]):
+    method_columns = (
+        *("price__per_second", "price__currency"),
+        *("canary_weight", "stable_revision", "explanation"),
+    )
+
     id = serializers.CharField(source="public_id")
     name = serializers.CharField()
     state = serializers.CharField()
@@ -393,7 +399,7 @@ class DeploymentSerializer(serializers.Serializer[Deployment]):
     observed_generation = serializers.IntegerField()
     conditions = ConditionSerializer(many=True)
     degradations = serializers.ListField(child=serializers.DictField())
-    explanation = ExplanationField()
+    explanation = serializers.SerializerMethodField()
     price = serializers.SerializerMethodField()
     endpoint = serializers.SerializerMethodField()
     plan = serializers.CharField(source="plan.public_id", default=None)
@@ -413,19 +419,25 @@ class DeploymentSerializer(serializers.Serializer[Deployment]):
             "replicas": canary_replicas(deployment.desired_replicas, weight=deployment.canary_weight),
         }
 
+    @extend_schema_field(ExplanationSerializer(allow_null=True))
+    def get_explanation(self, deployment: Deployment) -> dict[str, Any] | None:
+        """Lists, whose rows are columns alone, leave out what would have to be looked up."""
+        if isinstance(deployment, Deployment):
+            return live_explanation(deployment)
+        return stored_explanation(deployment)
+
     def get_price(self, deployment: Deployment) -> QuoteSerializer:
-        price = quote(
+        return quoted(  # type: ignore[return-value]  # the annotation is for the schema
             per_second=deployment.price.per_second,
             currency=deployment.price.currency,
             replicas=deployment.desired_replicas,
         )
-        return quote_json(price)  # type: ignore[return-value]  # the annotation is for the schema
 
     def get_endpoint(self, deployment: Deployment) -> EndpointSerializer:
         return {"base_url": f"{settings.GATEWAY_URL}/v1", "model": deployment.name}  # type: ignore[return-value]
 
 
-class EventSerializer(serializers.Serializer[Event]):
+class EventSerializer(ReadSerializer[Event]):
     id = serializers.CharField(source="public_id")
     at = serializers.DateTimeField()
     source = serializers.CharField()  # type: ignore[assignment]  # REST framework takes it for a field
@@ -433,6 +445,32 @@ class EventSerializer(serializers.Serializer[Event]):
     reason = serializers.CharField()
     message = serializers.CharField()
     data = serializers.DictField()  # type: ignore[assignment]  # REST framework takes it for a field
+
+
+class TimelineStepSerializer(serializers.Serializer[Any]):
+    """A step of a replica's start: queued, scheduled, image, weights, model_load or ready."""
+
+    step = serializers.ChoiceField(choices=[step.value for step in Step])
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    eta = serializers.DateTimeField(allow_null=True, help_text="When it should end; null = unknown, or over.")
+    usual_seconds = serializers.FloatField(allow_null=True, help_text="Median of earlier starts like this.")
+    bytes_done = serializers.IntegerField(allow_null=True, help_text="Of weights that are on their way.")
+    bytes_total = serializers.IntegerField(allow_null=True)
+    message = serializers.CharField()
+
+
+class TimelineSerializer(serializers.Serializer[Any]):
+    """How one replica started, or is starting."""
+
+    replica = serializers.CharField()
+    revision = serializers.IntegerField(allow_null=True)
+    node = serializers.CharField()
+    steps = TimelineStepSerializer(many=True)
+
+
+class TimelinesSerializer(serializers.Serializer[Any]):
+    items = TimelineSerializer(many=True)
 
 
 class FixSerializer(serializers.Serializer[Any]):

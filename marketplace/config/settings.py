@@ -250,7 +250,7 @@ REST_FRAMEWORK = {
         "marketplace.accounts.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["marketplace.accounts.permissions.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["marketplace.rest.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["marketplace.rest.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "marketplace.rest.pagination.CursorPagination",
     "DEFAULT_FILTER_BACKENDS": ["marketplace.rest.filters.StrictFilterBackend"],

@@ -21,13 +21,13 @@ from django.db import connection, transaction
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.datastructures import MultiValueDict
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from marketplace.accounts.actors import Actor
 from marketplace.rest.models import IdempotencyRecord
 from marketplace.rest.problems import Problem
+from marketplace.rest.renderers import JSONRenderer
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"

@@ -3,6 +3,7 @@ the test's resources; `node` gives a local cluster whose process the test may ki
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
@@ -10,9 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from deployments.clusters.kubernetes.cluster import KubernetesCluster
 from deployments.clusters.port import Cluster
 from tests.deployments.clusters import manifests
-from tests.deployments.clusters.nodes import LocalNode
+from tests.deployments.clusters.nodes import CONTAINER, LocalNode
+from tests.kubernetes.controlplane import real_kubeconfig
+from tests.kubernetes.kubelet.fleet import Fleet
+from tests.kubernetes.kubelet.nodes import Node
+from tests.kubernetes.kubelet.processes import Processes
+from tests.kubernetes.standin import StandIn
 from tests.processes import wait_until
 
 
@@ -28,11 +35,47 @@ def _local(folder: Path) -> Iterator[Cluster]:
         node.close()
 
 
-IMPLEMENTATIONS: dict[str, Callable[[Path], AbstractContextManager[Cluster]]] = {"local": _local}
+@contextmanager
+def _standin(folder: Path) -> Iterator[Cluster]:
+    with StandIn() as standin:
+        yield from _kubernetes(standin.kubeconfig(folder / "kubeconfig"), folder, standin=standin)
+
+
+@contextmanager
+def _real(folder: Path) -> Iterator[Cluster]:
+    with real_kubeconfig(folder) as kubeconfig:
+        yield from _kubernetes(kubeconfig, folder)
+
+
+def _kubernetes(kubeconfig: Path, folder: Path, *, standin: StandIn | None = None) -> Iterator[Cluster]:
+    """The port to a control plane with one node that runs containers as processes."""
+    images = folder / "images.json"
+    images.write_text(json.dumps({"tests/container": {"command": CONTAINER}}))
+    runner = Processes(folder / "node", storage=folder / "storage", images=images)
+    node = Node(name="local", capacity={"cpu": "64", "memory": "64Gi"})
+    if standin is not None:
+        standin.serve_logs(runner.read_log)
+    with Fleet(kubeconfig, [node], runner):
+        yield KubernetesCluster(
+            name="kubernetes", configuration={"kubeconfig": str(kubeconfig), "installation": "contract"}
+        )
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Path], AbstractContextManager[Cluster]]] = {
+    "local": _local,
+    "stand-in": _standin,
+    "kubernetes": _real,
+}
 """Every implementation of the port; each must pass test_contract.py."""
 
 
-@pytest.fixture(scope="session", params=list(IMPLEMENTATIONS))
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(name, marks=[pytest.mark.cluster] if name == "kubernetes" else [])
+        for name in IMPLEMENTATIONS
+    ],
+)
 def shared_cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:

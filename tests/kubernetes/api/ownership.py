@@ -192,9 +192,15 @@ def merge(node: Node | None, live: Any, wanted: Any) -> Any:
 
 def without(node: Node, value: dict[str, Any], gone: Paths, kept: Collection[Path]) -> dict[str, Any]:
     """The value without the paths in `gone`; what `kept` (others' paths) still needs stays."""
-    for path in sorted(gone, key=len, reverse=True):
+    items: set[Path] = set()
+    """List items that went as a whole, their keys with them."""
+    for path in sorted(gone, key=len):
+        if any(path[:size] in items for size in range(1, len(path))):
+            continue
         if not any(other[: len(path)] == path for other in kept):
             value = _removed(node, value, path)
+            if path[-1].startswith("k:"):
+                items.add(path)
     return value
 
 

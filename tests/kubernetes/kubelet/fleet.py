@@ -76,6 +76,8 @@ class Fleet:
         self.runner = runner
         self.client = Client(kubeconfig, agent=AGENT)
         self.failed: set[str] = set()
+        self.port = 0
+        """Where the API server reads logs; 0 = nowhere. Set by the runner."""
         self.pods: dict[str, Pod] = {}
         """By uid: the pods that are bound to our nodes, as last seen."""
         self._leases, self._keep_nodes = leases, keep_nodes
@@ -249,7 +251,7 @@ class Fleet:
             await self._renew(node.name)
         # A real control plane taints a new node until it is ready; taints of ours stay.
         await self.client.patch(
-            f"/api/v1/nodes/{node.name}/status", {"status": node.status()}, content=STRATEGIC
+            f"/api/v1/nodes/{node.name}/status", {"status": node.status(port=self.port)}, content=STRATEGIC
         )
 
     async def _unregister(self, name: str) -> None:

@@ -32,8 +32,8 @@ class Node:
             "spec": {"taints": taints} if taints else {},
         }
 
-    def status(self, *, since: str = "") -> dict[str, Any]:
-        """What a healthy kubelet says of its node."""
+    def status(self, *, since: str = "", port: int = 0) -> dict[str, Any]:
+        """What a healthy kubelet says of its node, and where it answers to the API server."""
         now = stamp()
         amounts = {"pods": "1000", "ephemeral-storage": "1Ti", **self.capacity}
         healthy = [
@@ -48,6 +48,8 @@ class Node:
             for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready")
         ]
         return {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "capacity": amounts,
             "allocatable": amounts,
             "conditions": healthy,
