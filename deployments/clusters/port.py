@@ -112,6 +112,7 @@ class ObservedPod:
     last_end_reason: str = ""
     """Kubernetes' word for that end: OOMKilled, Error, Completed; also while `reason` is CrashLoopBackOff."""
     deleting_since: datetime | None = None
+    finalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,16 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeletionRecord:
+    """What is new about a deletion."""
+
+    columns: Mapping[str, Any]
+    """Fact columns of its `Deletion` row. With `gone_at` among them a receipt is issued."""
+    alert: str = ""
+    """What the provider has to be told, once; empty = nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """Facts are recorded before steps are taken, so that nothing is lost when we die in between."""
 
@@ -53,6 +63,7 @@ class Decision:
     """Of a deployment: number of a revision -> its fact columns that change."""
     replicas: tuple[ReplicaChange, ...] = ()
     training: tuple[TrainingRecord, ...] = ()
+    deletion: DeletionRecord | None = None
     happenings: tuple[Happening, ...] = ()
     steps: tuple[Step, ...] = ()
     look_again: bool = False
@@ -61,7 +72,8 @@ class Decision:
     @property
     def has_news(self) -> bool:
         """Whether there is anything to record."""
-        return bool(self.columns or self.revisions or self.replicas or self.training or self.happenings)
+        news = (self.columns, self.revisions, self.replicas, self.training, self.deletion, self.happenings)
+        return any(news)
 
     @property
     def is_settled(self) -> bool:

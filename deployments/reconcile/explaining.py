@@ -10,8 +10,9 @@ from typing import Any
 
 from deployments.clusters.port import Observation
 from deployments.reconcile.conditions import RECONCILED, Condition, Problem
+from deployments.reconcile.deletion import STUCK, Deleting
 from deployments.reconcile.explanation import Explanation, Why, explain, explanation_json
-from deployments.reconcile.status import Job, JobStatus, ServingStatus, State
+from deployments.reconcile.status import Job, JobStatus, ServingStatus
 from deployments.reconcile.waiting import NOT_CREATED, longest_wait
 
 Stored = Mapping[str, Any] | None
@@ -21,9 +22,7 @@ Stored = Mapping[str, Any] | None
 def serving_explanation(
     status: ServingStatus, seen: Observation, *, spec: Mapping[str, Any], before: Stored, now: datetime
 ) -> dict[str, Any] | None:
-    """Why a deployment does not run, or not as asked; None while it does, and once it is deleted."""
-    if status.state is State.DELETED:
-        return None
+    """Why a deployment does not run, or not as asked; None while it does."""
     reason = _serving_reason(status, seen)
     return explanation_json(_explained(reason, seen, spec), before=before, now=now)
 
@@ -52,6 +51,18 @@ def job_explanation(
     else:
         reason = _unless_known_better(reason, status.conditions)
     return explanation_json(_explained(reason, seen, spec), before=before, now=now)
+
+
+def deletion_explanation(
+    deleting: Deleting, seen: Observation, *, before: Stored, now: datetime
+) -> dict[str, Any] | None:
+    """Why a workload that is to go is still there: what holds it once that takes too long."""
+    if deleting.is_gone:
+        return None
+    stuck = (condition for condition in deleting.conditions if condition.type == STUCK)
+    told = next(stuck, deleting.conditions[0])
+    explanation = explain(reason=told.reason, message=told.message, objects=seen.objects)
+    return explanation_json(explanation, before=before, now=now)
 
 
 def problem_explanation(problem: Problem, *, before: Stored, now: datetime) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from deployments.reconcile.conditions import Problem
 from deployments.reconcile.decision import Decision
 from deployments.reconcile.outages import Outage
 from deployments.reconcile.replicas import ReplicaFacts
-from deployments.serving.models import Replica, Revision
+from deployments.serving.models import Deletion, Replica, Revision
 from marketplace.billing.metering import Stretch
 from marketplace.billing.models import Price
 from marketplace.hardware.models import Flavor
@@ -28,6 +28,8 @@ class Loaded:
     """A Deployment or a FineTuningJob."""
     revisions: Mapping[int, Revision] = field(default_factory=dict)
     """Of a deployment: the revision aimed at and the one that serves."""
+    deletion: Deletion | None = None
+    """Of a row whose customer wants it gone, unless that was long ago."""
     replicas: Mapping[str, ReplicaFacts] = field(default_factory=dict)
     """By uid: those that may still live, and those of the observation."""
 

@@ -45,9 +45,11 @@ from deployments.clusters.registry import open_cluster
 from deployments.reconcile.conditions import Condition, Problem, conditions_json, reconciled
 from deployments.reconcile.deaths import deaths_in, examine
 from deployments.reconcile.decision import Decision
-from deployments.reconcile.explaining import problem_explanation
+from deployments.reconcile.deletion import decide_unseen
+from deployments.reconcile.explaining import deletion_explanation, problem_explanation
 from deployments.reconcile.kinds import RELATED, Kind, Loaded, changed, recorded_replicas
 from deployments.reconcile.leases import Lease, LeaseLost, is_held, take_lease
+from deployments.reconcile.receipts import asked_of, deletions_of
 from deployments.reconcile.recording import Overtaken, record
 from deployments.reconcile.registry import kind_of
 from deployments.reconcile.replicas import ReplicaFacts
@@ -233,7 +235,9 @@ class _Look:
                 raise Overtaken(self._lease.resource)
             self._loaded = fresh
             return self._kind.decide(fresh, self._seen, now=self._now(), problem=problem)
-        row = loaded.row
+        row, now = loaded.row, self._now()
+        if row.is_to_go:
+            return self._explain_deletion(row, problem, now=now)
         others = [
             Condition(
                 type=it["type"], holds=it["status"] == "True", reason=it["reason"], message=it["message"]
@@ -241,16 +245,29 @@ class _Look:
             for it in row.conditions
             if it["type"] != reconciled(None).type
         ]
-        conditions = conditions_json([*others, reconciled(problem)], before=row.conditions, now=self._now())
-        explanation = problem_explanation(problem, before=row.explanation, now=self._now())
+        conditions = conditions_json([*others, reconciled(problem)], before=row.conditions, now=now)
         return Decision(
             columns=changed(
                 row,
                 conditions=conditions,
-                explanation=explanation,
+                explanation=problem_explanation(problem, before=row.explanation, now=now),
                 observed_generation=row.generation,
             )
         )
+
+    def _explain_deletion(self, row: Any, problem: Problem, *, now: datetime) -> Decision:
+        """What is left cannot be seen. A deadline passes all the same."""
+        deletion = deletions_of([row.public_id]).get(row.public_id)
+        deleting = decide_unseen(asked_of(row, deletion, now=now), now=now, problem=problem)
+        conditions = conditions_json(deleting.conditions, before=row.conditions, now=now)
+        columns = changed(
+            row,
+            conditions=conditions,
+            explanation=deletion_explanation(deleting, Observation(), before=row.explanation, now=now),
+            observed_generation=row.generation,
+            **({"state": row.GOING_STATE} if row.GOING_STATE else {}),
+        )
+        return Decision(columns=columns, deletion=deleting.record, happenings=deleting.happenings)
 
 
 def _recorded(resource: str, seen: Observation) -> dict[str, dict[str, ReplicaFacts]]:

@@ -16,6 +16,7 @@ from deployments.reconcile.deaths import Autopsy
 from deployments.reconcile.decision import Decision, ReplicaChange, TrainingRecord
 from deployments.reconcile.kinds import Kind, Loaded, columns_of
 from deployments.reconcile.leases import Lease
+from deployments.reconcile.receipts import record_deletion
 from deployments.reconcile.usage import unrecorded
 from deployments.serving.events import record_fact
 from deployments.serving.models import Replica, Revision
@@ -43,6 +44,8 @@ def record(
             Revision.objects.filter(deployment=row, number=number).update(**columns)
         for change in decision.replicas:
             _record_replica(change, loaded=loaded, kind=kind)
+        if decision.deletion is not None:
+            record_deletion(row, decision.deletion)
         if decision.training:
             _record_training(row, decision.training)
         keep_post_mortems(row, autopsies, specs=kind.specs(loaded))

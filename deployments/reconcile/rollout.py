@@ -26,11 +26,10 @@ from deployments.reconcile.waiting import longest_wait
 
 
 class Wish(StrEnum):
-    """Values of `deployments.serving.models.DesiredState`."""
+    """Values of `deployments.serving.models.DesiredState`, but for deleted: that is `deletion`."""
 
     RUNNING = "running"
     PAUSED = "paused"
-    DELETED = "deleted"
 
 
 class Strategy(StrEnum):

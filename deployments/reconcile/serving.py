@@ -18,9 +18,11 @@ from deployments.clusters.registry import site_of
 from deployments.reconcile.changes import endings, outage_news, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening
-from deployments.reconcile.explaining import serving_explanation
+from deployments.reconcile.deletion import decide_deletion
+from deployments.reconcile.explaining import deletion_explanation, serving_explanation
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
 from deployments.reconcile.manifests import disruption_budgets, service, serving_deployment
+from deployments.reconcile.receipts import asked_of, deletions_of
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.rollout import (
     Before,
@@ -35,7 +37,7 @@ from deployments.reconcile.rollout import (
 from deployments.reconcile.status import ServingStatus, State, serving_status
 from deployments.reconcile.steps import plan_steps
 from deployments.reconcile.usage import serving_stretches
-from deployments.serving.models import Deployment, Revision
+from deployments.serving.models import Deployment, DesiredState, Revision
 from deployments.serving.spec import ServingSpec
 from marketplace.billing.metering import Stretch
 from marketplace.billing.models import Price
@@ -71,6 +73,8 @@ class Serving:
     ) -> list[Loaded]:
         """The rows with their revisions, in one query more."""
         rows = list(rows)
+        going = [row.public_id for row in rows if row.desired_state == DesiredState.DELETED]
+        deletions = deletions_of(going)
         wanted = Q()
         for column in ("target", "serving", "stable", "fallback"):
             wanted |= Q(number=F(f"deployment__{column}_revision"))
@@ -82,6 +86,7 @@ class Serving:
             Loaded(
                 row=row,
                 revisions=revisions.get(row.pk, {}),
+                deletion=deletions.get(row.public_id),
                 replicas=replicas.get(row.public_id, {}),
             )
             for row in rows
@@ -103,8 +108,10 @@ class Serving:
     ) -> Decision:
         """Which revision serves, then what is wanted, then what to do, then what all of it means."""
         row: Deployment = loaded.row
-        wish = wish_of(row)
         problem_now = standing_problem(row, problem=problem, stored=problem_in(row.conditions))
+        if row.desired_state == DesiredState.DELETED:
+            return self._delete(loaded, seen, now=now, problem=problem_now)
+        wish = wish_of(row)
         rollout = decide_rollout(
             wish,
             before=_before(loaded),
@@ -154,13 +161,48 @@ class Serving:
                     before=row.explanation,
                     now=now,
                 ),
-                deleted_at=row.deleted_at or (now if status.state is State.DELETED else None),
                 observed_generation=row.generation,
             ),
             revisions=_revision_facts(loaded, wish, rollout, now=now),
             replicas=changes,
             happenings=(*outage_news(changes), *endings(changes), *_transitions(row, status)),
             steps=steps,
+        )
+
+    def _delete(
+        self, loaded: Loaded, seen: Observation, *, now: datetime, problem: Problem | None
+    ) -> Decision:
+        """Nothing of the deployment is read here but its id and its wish: see `deletion`."""
+        row: Deployment = loaded.row
+        deleting = decide_deletion(asked_of(row, loaded.deletion, now=now), seen, now=now, problem=problem)
+        state = State.DELETED if deleting.is_gone else State.DELETING
+        changes = replica_changes(
+            seen.pods,
+            recorded=loaded.replicas,
+            stop_at=lambda replica: row.stop_requested_at or now,
+            stretches=self.stretches,
+            now=now,
+            observed_at=row.cluster.observed_at,
+        )
+        message = deleting.conditions[0].message
+        told = () if state == row.state else (Happening(reason=EVENT_REASONS[state], message=message),)
+        return Decision(
+            columns=changed(
+                row,
+                state=state.value,
+                serving_revision=None if deleting.is_gone else row.serving_revision,
+                rollout_since=None,
+                ready_replicas=0,
+                conditions=conditions_json(deleting.conditions, before=row.conditions, now=now),
+                explanation=deletion_explanation(deleting, seen, before=row.explanation, now=now),
+                degradations=[],
+                deleted_at=row.deleted_at or (now if deleting.is_gone else None),
+                observed_generation=row.generation,
+            ),
+            replicas=changes,
+            deletion=deleting.record,
+            happenings=(*endings(changes), *told, *deleting.happenings),
+            steps=deleting.steps,
         )
 
     def stretches(self, replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
@@ -238,8 +280,6 @@ def _spec(loaded: Loaded, number: int) -> ServingSpec:
 
 
 def _unwanted(wish: ServingWish, rollout: Rollout) -> str:
-    if wish.desired is Wish.DELETED:
-        return "the deployment is deleted"
     if wish.desired is Wish.PAUSED:
         return "the deployment is paused"
     if rollout.failure is not None:

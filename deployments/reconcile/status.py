@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from deployments.clusters.port import Observation, ObservedObject
 from deployments.reconcile.conditions import Condition, Problem, reconciled
+from deployments.reconcile.deletion import inventory_of, what_is_left
 from deployments.reconcile.rollout import Rollout, ServingWish, Wish, pods_of, ready_of
 from deployments.reconcile.waiting import Waiting, longest_wait
 
@@ -132,15 +133,13 @@ def _stopping(
     problem: Problem | None,
 ) -> ServingStatus:
     gone = seen.is_empty
-    if wish.desired is Wish.DELETED:
-        state, word = (State.DELETED, "Deleted") if gone else (State.DELETING, "Deleting")
-    elif gone:
+    if gone:
         state, word = State.PAUSED, "Paused"
     else:
         # There is no word for "on its way to paused": it is what it was, until nothing is observed.
         state = State.RUNNING if state_before == State.PAUSED else State(state_before)
         word = "Stopping"
-    message = "Nothing of it is left on the cluster." if gone else _what_is_left(seen)
+    message = "Nothing of it is left on the cluster." if gone else what_is_left(inventory_of(seen))
     return ServingStatus(
         state=state,
         serving=serving,
@@ -150,18 +149,6 @@ def _stopping(
             *_reconciled(problem, gone),
         ),
     )
-
-
-def _what_is_left(seen: Observation) -> str:
-    parts = []
-    if seen.pods:
-        parts.append(_count(len(seen.pods), "replica"))
-    if seen.objects:
-        parts.append(_count(len(seen.objects), "object"))
-    # Kubernetes' own finalizers have no domain, and say no more than that it is at work.
-    held = sorted({name for item in seen.objects for name in item.finalizers if "/" in name})
-    holding = f"; held by {', '.join(held)}" if held else ""
-    return f"Still on the cluster: {' and '.join(parts)}{holding}."
 
 
 def _not_ready(wait: Waiting, problem: Problem | None) -> Condition:
@@ -295,7 +282,9 @@ def _completion(state: Job, *, canceled: bool, seen: Observation, error: str) ->
     if state is Job.CANCELLED:
         return Condition(type="Succeeded", holds=False, reason="Cancelled", message="Canceled as asked.")
     if canceled:
-        return Condition(type="Succeeded", holds=False, reason="Stopping", message=_what_is_left(seen))
+        return Condition(
+            type="Succeeded", holds=False, reason="Stopping", message=what_is_left(inventory_of(seen))
+        )
     if any(pod.started_at and pod.phase == "Running" and not pod.deleting_since for pod in seen.pods):
         return Condition(type="Succeeded", holds=False, reason="Training", message="The model is training.")
     wait = longest_wait(seen.pods)

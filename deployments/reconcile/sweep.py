@@ -73,7 +73,7 @@ def sweep(
             except ClusterError as error:
                 log.warning("cluster %s is left out of this sweep: %s", row, error)
                 swept.unreachable.append(row.slug)
-                _ring_for_new_wishes(row, ring=ring, swept=swept)
+                _ring_for_new_wishes(row, ring=ring, now=now, swept=swept)
             except Exception:
                 log.exception("cluster %s is left out of this sweep", row)
                 swept.unreachable.append(row.slug)
@@ -205,12 +205,15 @@ def _remove_orphans(
             log.warning("cluster %s: orphan %s stays for now: %s", row, item.ref, error)
 
 
-def _ring_for_new_wishes(row: hardware.Cluster, *, ring: Ring, swept: Swept) -> None:
-    """Rows that were changed since they were looked at say at least that their cluster does not answer."""
+def _ring_for_new_wishes(
+    row: hardware.Cluster, *, ring: Ring, now: Callable[[], datetime], swept: Swept
+) -> None:
+    """Rows that were changed since they were looked at say at least that their cluster does not answer. Those
+    that are to go are tried on, as often as they rest, because their deadline passes all the same."""
     for kind in KINDS.values():
         # A lease that has run out is nobody's: its holder died.
         for item in kind.unfinished().filter(cluster=row, lease_until__lte=Now()):
-            if item.generation != item.observed_generation:
+            if item.generation != item.observed_generation or (item.is_to_go and item.next_look_at <= now()):
                 swept.rung.append(item.public_id)
                 ring(item.public_id)
 

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from deployments.clusters.port import Cluster, Observation
 from deployments.clusters.registry import site_of
 from deployments.reconcile.changes import endings, replica_changes
 from deployments.reconcile.conditions import Problem, conditions_json, problem_in
 from deployments.reconcile.decision import Decision, Happening, ReplicaChange
-from deployments.reconcile.explaining import job_explanation, reason_of_failure
+from deployments.reconcile.deletion import decide_deletion
+from deployments.reconcile.explaining import deletion_explanation, job_explanation, reason_of_failure
 from deployments.reconcile.kinds import Loaded, changed, standing_problem
 from deployments.reconcile.manifests import tuning_manifests
 from deployments.reconcile.reading import Reading, read_logs
+from deployments.reconcile.receipts import asked_of, deletions_of
 from deployments.reconcile.replicas import ReplicaFacts, observed_replicas
 from deployments.reconcile.status import Job, job_status, run_failed, run_succeeded
 from deployments.reconcile.steps import plan_steps
@@ -65,20 +67,32 @@ class Tuning:
         return FineTuningJob.objects.all()
 
     def unfinished(self) -> QuerySet[FineTuningJob]:
-        """Jobs that have not ended."""
-        return FineTuningJob.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING])
+        """Jobs that have not ended, and those that are to go."""
+        going = Q(desired_state=DesiredJobState.DELETED, deleted_at__isnull=True)
+        return FineTuningJob.objects.filter(Q(state__in=[JobState.QUEUED, JobState.RUNNING]) | going)
 
     def load(
         self, rows: Iterable[FineTuningJob], *, replicas: Mapping[str, Mapping[str, ReplicaFacts]]
     ) -> list[Loaded]:
-        """The rows alone: a job has no revisions."""
-        return [Loaded(row=row, replicas=replicas.get(row.public_id, {})) for row in rows]
+        """The rows, and how far those are that are to go: a job has no revisions."""
+        rows = list(rows)
+        deletions = deletions_of([row.public_id for row in rows if row.is_to_go])
+        return [
+            Loaded(
+                row=row,
+                deletion=deletions.get(row.public_id),
+                replicas=replicas.get(row.public_id, {}),
+            )
+            for row in rows
+        ]
 
     def gather(
         self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]
-    ) -> Gathered:
+    ) -> Gathered | None:
         """Reads the logs on and, once a run has succeeded and told all, publishes its result."""
         row: FineTuningJob = loaded.row
+        if row.is_to_go:
+            return None
         reading = read_logs(
             row.public_id, seen, replica=row.log_replica, position=row.log_position, cluster=cluster
         )
@@ -100,6 +114,8 @@ class Tuning:
     ) -> Decision:
         """How the run ended if it did, then what is wanted, then what to do, then what all of it means."""
         row: FineTuningJob = loaded.row
+        if row.is_to_go:
+            return self._delete(loaded, seen, now=now, problem=problem)
         canceled = row.desired_state == DesiredJobState.CANCELLED
         changes = replica_changes(
             seen.pods,
@@ -156,6 +172,37 @@ class Tuning:
             happenings=(*endings(changes), *_transitions(row, status.state, status.conditions[0].message)),
             steps=steps,
             look_again=_look_again(row, seen, gathered),
+        )
+
+    def _delete(
+        self, loaded: Loaded, seen: Observation, *, now: datetime, problem: Problem | None
+    ) -> Decision:
+        """The job stays what it ended as; nothing else of it is read here: see `deletion`."""
+        row: FineTuningJob = loaded.row
+        problem = standing_problem(row, problem=problem, stored=problem_in(row.conditions))
+        deleting = decide_deletion(
+            asked_of(row, loaded.deletion, now=now), seen, now=now, problem=problem, noun="job"
+        )
+        changes = replica_changes(
+            seen.pods,
+            recorded=loaded.replicas,
+            stop_at=lambda replica: row.stop_requested_at,
+            stretches=self.stretches,
+            now=now,
+            observed_at=row.cluster.observed_at,
+        )
+        return Decision(
+            columns=changed(
+                row,
+                conditions=conditions_json(deleting.conditions, before=row.conditions, now=now),
+                explanation=deletion_explanation(deleting, seen, before=row.explanation, now=now),
+                deleted_at=row.deleted_at or (now if deleting.is_gone else None),
+                observed_generation=row.generation,
+            ),
+            replicas=changes,
+            deletion=deleting.record,
+            happenings=(*endings(changes), *deleting.happenings),
+            steps=deleting.steps,
         )
 
     def stretches(self, replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:

@@ -5,8 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
-from deployments.serving.models import Deployment, Event, Plan, PostMortem, Replica, Revision
+from deployments.serving.models import (
+    Deletion,
+    DeletionReceipt,
+    Deployment,
+    Event,
+    Plan,
+    PostMortem,
+    Replica,
+    Revision,
+)
 from marketplace.accounts.admin import ReadOnly
 
 
@@ -36,6 +47,50 @@ class DeploymentAdmin(ReadOnlyAdmin):
     search_fields = ("name", "public_id", "organization__name", "organization__slug")
     list_select_related = ("organization", "flavor")
     inlines = (RevisionInline,)
+
+
+class StuckFilter(admin.SimpleListFilter):
+    """What staff have to look at."""
+
+    title = "stuck"
+    parameter_name = "stuck"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Stuck"), ("no", "On its way"), ("gone", "Gone")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Deletion]) -> QuerySet[Deletion]:
+        match self.value():
+            case "yes":
+                return queryset.filter(stuck_at__isnull=False)
+            case "no":
+                return queryset.filter(stuck_at__isnull=True, gone_at__isnull=True)
+            case "gone":
+                return queryset.filter(gone_at__isnull=False)
+        return queryset
+
+
+@admin.register(Deletion)
+class DeletionAdmin(ReadOnlyAdmin):
+    list_display = (
+        "public_id",
+        "organization",
+        "resource",
+        "cluster",
+        "requested_at",
+        "deadline",
+        "stuck_at",
+        "gone_at",
+    )
+    list_filter = (StuckFilter, "cluster")
+    search_fields = ("public_id", "resource", "resource_name")
+    list_select_related = ("organization",)
+
+
+@admin.register(DeletionReceipt)
+class DeletionReceiptAdmin(ReadOnlyAdmin):
+    list_display = ("public_id", "organization", "resource", "requested_at", "gone_at")
+    search_fields = ("public_id", "resource", "resource_name")
+    list_select_related = ("organization",)
 
 
 @admin.register(Replica)

@@ -17,6 +17,7 @@ from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
 from deployments.serving.binding import OUTDATED, plan_again, require_current
+from deployments.serving.deletion_api import DeletionActions
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan, PostMortem
 from deployments.serving.plans import make_plan
 from deployments.serving.refusals import refusals_as_problems
@@ -65,7 +66,7 @@ class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has n
     region = django_filters.CharFilter(field_name="cluster__region__slug")
 
 
-class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActions):
+class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActions, DeletionActions):
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor__accelerator", "cluster__region", "price")

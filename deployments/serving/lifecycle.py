@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from deployments.serving.accepting import accept, add_revision
+from deployments.serving.deletions import request_deletion
 from deployments.serving.errors import WishRefused
 from deployments.serving.models import Deployment, DesiredState, Plan
 from deployments.serving.plans import changes_of
@@ -134,6 +135,8 @@ def delete_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
         if row.desired_state == DesiredState.DELETED:
             return row
         row.desired_state = DesiredState.DELETED
-        row.stop_requested_at = row.stop_requested_at or timezone.now()
+        now = timezone.now()
+        row.stop_requested_at = row.stop_requested_at or now
+        request_deletion(row, actor=actor.name, at=now)
         announce(row, actor=actor, action="delete", reason="DeleteRequested", message="Asked to delete.")
     return row

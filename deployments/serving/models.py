@@ -66,6 +66,7 @@ class Deployment(Workload):
     """A model version served for an organization."""
 
     REPLICAS = models.F("desired_replicas")
+    GOING_STATE = DeploymentState.DELETING
 
     public_id = PublicIdField("dep")
     plan = models.ForeignKey(Plan, on_delete=models.SET_NULL, null=True, related_name="deployments")
@@ -224,6 +225,58 @@ class PostMortem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.replica} {self.reason}"
+
+
+class Deletion(models.Model):
+    """A deletion on its way, and its story afterwards. Needs nothing of the workload but its id."""
+
+    public_id = PublicIdField("del")
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    resource = models.CharField(max_length=40, unique=True)  # public id of the deployment or job
+    resource_name = models.CharField(max_length=40)
+    cluster = models.CharField(max_length=80)  # slug: the row may be gone one day
+
+    # Wish: written together with the wish to delete.
+    requested_at = models.DateTimeField()
+    requested_by = models.CharField(max_length=254, blank=True)
+    deadline = models.DateTimeField()
+
+    # Fact: written by the reconciler.
+    inventory = models.JSONField(default=list)  # what is left: see `reconcile.deletion.Deleting`
+    inventory_at = models.DateTimeField(null=True)  # since when exactly that is left
+    stuck_at = models.DateTimeField(null=True)  # when it was found to be stuck; null = it is not
+    gone_at = models.DateTimeField(null=True)  # when nothing was seen for the first time
+
+    class Meta:
+        # What staff look at first.
+        indexes: ClassVar = [
+            models.Index(
+                fields=["stuck_at"], name="stuck_deletions", condition=models.Q(stuck_at__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.resource} ({self.public_id})"
+
+
+class DeletionReceipt(models.Model):
+    """Says that a workload is gone and what it cost. Issued once; no row ever changes (database trigger)."""
+
+    public_id = PublicIdField("rct")
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+")
+    resource = models.CharField(max_length=40, unique=True)
+    resource_name = models.CharField(max_length=40)
+    requested_at = models.DateTimeField()
+    requested_by = models.CharField(max_length=254, blank=True)
+    gone_at = models.DateTimeField()
+    last_billed_at = models.DateTimeField(null=True)  # when billing ended; null = nothing was billed
+    totals = models.JSONField()  # [{"currency", "amount", "billed_seconds"}], decimals as text
+    inventory = models.JSONField(default=list)  # what was left: nothing
+    observation = models.JSONField()  # by which that was seen: {"cluster", "observed_at", "selector"}
+    issued_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.resource} ({self.public_id})"
 
 
 class EventSource(models.TextChoices):

@@ -18,6 +18,9 @@ from marketplace.billing.models import Price
 from marketplace.catalog.models import Recipe
 from marketplace.hardware.models import Cluster, Flavor
 
+DELETED = "deleted"
+"""Every kind's `desired_state` when nothing is to be left."""
+
 
 class Workload(models.Model):
     """Something that runs on a cluster for an organization."""
@@ -57,8 +60,17 @@ class Workload(models.Model):
     REPLICAS: ClassVar[models.expressions.Combinable]
     """The pods that a row's customer wants to run now, as SQL."""
 
-    # Each kind declares its own prefix.
+    GOING_STATE: ClassVar[str] = ""
+    """What `state` says while it is being deleted; empty = it stays what it was."""
+
+    # Each kind declares its own prefix and states.
     public_id: models.CharField[str, str]
+    desired_state: models.CharField[str, str]
+
+    @property
+    def is_to_go(self) -> bool:
+        """The customer wants nothing to be left of it."""
+        return self.desired_state == DELETED
 
     @classmethod
     def wished(cls) -> models.QuerySet[Self]:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import django_filters
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -13,12 +14,13 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from deployments.serving.deletion_api import DeletionActions
 from deployments.serving.models import Event, PostMortem
 from deployments.serving.refusals import refusals_as_problems
 from deployments.serving.serializers import EventSerializer, PostMortemSerializer
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset, delete_dataset
-from deployments.tuning.models import Dataset, FineTuningJob, JobState
+from deployments.tuning.models import Dataset, DesiredJobState, FineTuningJob, JobState
 from deployments.tuning.plans import TuningPlan, plan_tuning
 from deployments.tuning.serializers import (
     CheckpointSerializer,
@@ -81,7 +83,7 @@ class JobFilter(django_filters.FilterSet):  # type: ignore[misc]  # has no type 
     name = django_filters.CharFilter()
 
 
-class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
+class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, DeletionActions):
     """Tunes a model on a dataset. The result is a private model that deploys like any other."""
 
     queryset = FineTuningJob.objects.select_related(
@@ -96,7 +98,16 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Org
     )
     ordering = "-public_id"
     filterset_class = JobFilter
-    required_scopes: ClassVar[dict[str, str]] = {"GET": Scope.READ, "POST": Scope.TUNE}
+    required_scopes: ClassVar[dict[str, str]] = {
+        "GET": Scope.READ,
+        "POST": Scope.TUNE,
+        "DELETE": Scope.TUNE,
+    }
+
+    def get_queryset(self) -> QuerySet[Any]:
+        rows = super().get_queryset()
+        # One that was deleted is found by its id for good: its receipt is.
+        return rows.exclude(desired_state=DesiredJobState.DELETED) if self.action == "list" else rows
 
     def get_serializer_class(self) -> type[JobSerializer]:
         return JobSerializer if self.action == "list" else JobDetailSerializer
@@ -113,6 +124,13 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Org
         """What the job would take: time, cost and memory. Changes nothing."""
         with refusals_as_problems():
             return Response(_estimate_json(self._plan(request)))
+
+    @extend_schema(responses={202: JobDetailSerializer})
+    def destroy(self, request: Request, public_id: str) -> Response:
+        """Removes a job that has ended, with its checkpoints and logs. The model that it made stays."""
+        with refusals_as_problems():
+            job = lifecycle.delete_job(actor=self.actor, job=self.get_object())
+        return Response(JobDetailSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=None, responses=JobDetailSerializer)
     @action(detail=True, methods=["post"])

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from deployments.reconcile.tasks import ring_on_commit
+from deployments.serving.deletions import request_deletion
 from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
 from deployments.serving.holdings import require_quota
@@ -88,6 +89,26 @@ def cancel_job(*, actor: Actor, job: FineTuningJob) -> FineTuningJob:
         row.generation += 1
         row.save(update_fields=["desired_state", "stop_requested_at", "generation"])
         _announce(row, actor=actor, action="cancel", reason="CancelRequested", message="Asked to cancel.")
+    return row
+
+
+def delete_job(*, actor: Actor, job: FineTuningJob) -> FineTuningJob:
+    """Wishes for nothing to be left of a job that has ended. The model that it made stays."""
+    with transaction.atomic():
+        row = FineTuningJob.objects.select_for_update(of=("self",)).get(pk=job.pk)
+        if row.is_to_go:
+            return row
+        if row.state in (JobState.QUEUED, JobState.RUNNING):
+            raise WishRefused(
+                f"The job is {row.state}. Cancel it first, or wait until it has ended.", type="job-goes-on"
+            )
+        now = timezone.now()
+        row.desired_state = DesiredJobState.DELETED
+        row.stop_requested_at = row.stop_requested_at or now
+        row.generation += 1
+        row.save(update_fields=["desired_state", "stop_requested_at", "generation"])
+        request_deletion(row, actor=actor.name, at=now)
+        _announce(row, actor=actor, action="delete", reason="DeleteRequested", message="Asked to delete.")
     return row
 
 

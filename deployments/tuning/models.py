@@ -56,6 +56,7 @@ class DatasetVersion(models.Model):
 class DesiredJobState(models.TextChoices):
     RUNNING = "running", "Running"
     CANCELLED = "cancelled", "Cancelled"
+    DELETED = "deleted", "Deleted"  # only of a job that has ended
 
 
 class JobState(models.TextChoices):

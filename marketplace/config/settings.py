@@ -201,6 +201,8 @@ SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5.0)
 """How often every cluster is compared with what is wanted of it; the longest that a lost doorbell costs."""
 ROLLOUT_PROGRESS_SECONDS = env.int("ROLLOUT_PROGRESS_SECONDS", default=1800)
 """How long a new revision may make no progress before it is given up, where an update does not say."""
+DELETION_SECONDS = env.int("DELETION_SECONDS", default=600)
+"""How long a deletion may take before it is told as stuck, to the customer and to staff."""
 # Periodic work by task name and seconds. A tick lost or doubled costs nothing: each only looks what is due.
 CELERY_BEAT_SCHEDULE = {
     # Thrown away when the next one is due, so that they do not queue up behind a worker that was down.

@@ -20,6 +20,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.utils import timezone
 
+from deployments.serving.models import DeletionReceipt
 from marketplace.accounts.audit import record
 from marketplace.accounts.models import Role
 from marketplace.billing.models import Price, UsageCause, UsageInterval, UsagePhase
@@ -153,6 +154,21 @@ def a_deployment(person: Person) -> Target:
     wish = {"name": "bot", "model": "tests/chatter", "flavor": "test-small"}
     deployment = person.api.post("/api/v1/deployments/", wish).json()["id"]
     return Target(values={"public_id": deployment}, mark=deployment)
+
+
+@owned("deletion-receipts")
+def a_receipt(person: Person) -> Target:
+    now = timezone.now()
+    receipt = DeletionReceipt.objects.create(
+        organization=person.organization,
+        resource=make_public_id("dep"),
+        resource_name="bot",
+        requested_at=now,
+        gone_at=now,
+        totals=[],
+        observation={},
+    )
+    return Target(values={"public_id": receipt.public_id}, mark=receipt.public_id)
 
 
 @owned("datasets")

@@ -70,6 +70,7 @@ def observed_pod(record: Json) -> ObservedPod:
         weights_done_at=_weights_done_at(status),
         # Kubernetes notes when the grace period ends; what is wanted is when it was asked to go.
         deleting_since=_asked_to_go(metadata, deleting_since),
+        finalizers=tuple(metadata.get("finalizers") or ()),
     )
 
 

@@ -54,6 +54,7 @@ class _Object:
     manifest: Manifest
     uid: str
     deleting_since: datetime | None = None
+    finalizers: tuple[str, ...] = ()
     failed: int = 0
     verdict: str = ""  # of a Job: Complete or Failed
 
@@ -285,8 +286,14 @@ class MemoryCluster:
                 del self._pods[uid]
                 self._changed(pod.facts.resource)
         for item in list(self._objects.values()):
-            if item.deleting_since is not None:
+            if item.deleting_since is not None and not item.finalizers:
                 self._drop(item)
+
+    def hold(self, resource: str, *, kind: str, finalizer: str) -> None:
+        """Somebody else's program wants to do something before the object goes; "" = it has done so."""
+        for item in self._objects.values():
+            if item.ref.kind == kind and item.labels.get(RESOURCE_LABEL) == resource:
+                item.finalizers = (finalizer,) if finalizer else ()
 
     # Inside
 
@@ -394,5 +401,6 @@ def _observed(item: _Object) -> ObservedObject:
         revision=int(revision) if revision else None,
         spec_hash=item.manifest["metadata"].get("annotations", {}).get(SPEC_HASH_ANNOTATION, ""),
         deleting_since=item.deleting_since,
+        finalizers=item.finalizers,
         status=status,
     )

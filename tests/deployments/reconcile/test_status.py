@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.clusters.port import ObjectRef, Observation, ObservedObject, ObservedPod
+from deployments.clusters.port import Observation, ObservedPod
 from deployments.reconcile.conditions import Problem, conditions_json, reconciled
 from deployments.reconcile.rollout import Before, ServingWish, Wish, decide_rollout
 from deployments.reconcile.status import State, serving_status
@@ -31,15 +31,6 @@ LEAVING = replace(READY, deleting_since=NOON)
 CRASHED = replace(STARTED, restarts=1, exit_code=1, reason="CrashLoopBackOff")
 CRASHING = replace(CRASHED, restarts=5)
 MISCONFIGURED = replace(CRASHED, exit_code=78)
-OBJECT = ObservedObject(
-    ref=ObjectRef("v1", "Service", "org", "dep-1"),
-    uid="2",
-    resource="dep_1",
-    revision=1,
-    spec_hash="h",
-    deleting_since=NOON,
-    finalizers=("foregroundDeletion", "example.com/guard"),
-)
 
 
 def second(pod: ObservedPod) -> ObservedPod:
@@ -48,7 +39,6 @@ def second(pod: ObservedPod) -> ObservedPod:
 
 def derive(
     *pods: ObservedPod,
-    objects: tuple[ObservedObject, ...] = (),
     desired: Wish = Wish.RUNNING,
     replicas: int = 1,
     target: int = 1,
@@ -57,7 +47,7 @@ def derive(
     problem: Problem | None = None,
 ) -> Any:
     wish = ServingWish(desired=desired, replicas=replicas, target=target)
-    seen = Observation(pods=pods, objects=objects)
+    seen = Observation(pods=pods)
     recorded = Before(serving=before, fallback=before)
     rollout = decide_rollout(wish, before=recorded, seen=seen, now=NOON, problem=problem)
     return serving_status(
@@ -107,12 +97,6 @@ STATES = [
     ("both are down", derive(CRASHING, second(CRASHING), target=2, before=1), ("failed", 1, "Crashed")),
     ("it is being paused", derive(LEAVING, desired=Wish.PAUSED, before=1), ("running", 1, "Stopping")),
     ("it is paused", derive(desired=Wish.PAUSED, before=1), ("paused", None, "Paused")),
-    (
-        "an object of it is left",
-        derive(objects=(OBJECT,), desired=Wish.DELETED),
-        ("deleting", None, "Deleting"),
-    ),
-    ("it is gone", derive(desired=Wish.DELETED), ("deleted", None, "Deleted")),
 ]
 
 
@@ -133,11 +117,6 @@ def test_fewer_replicas_than_asked_are_a_degradation():
         State.RUNNING,
         ({"reason": "FewerReplicas", "message": message},),
     )
-
-
-def test_a_foreign_finalizer_is_named():
-    message = derive(objects=(OBJECT,), desired=Wish.DELETED).conditions[0].message
-    assert message == "Still on the cluster: 1 object; held by example.com/guard."
 
 
 def test_since_stays_while_only_the_words_change():

@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from deployments.reconcile.reconciler import Outcome, reconcile
 from deployments.reconcile.sweep import Swept, sweep_cluster
+from deployments.serving.deletions import request_deletion
 from deployments.serving.models import Deployment, Event, EventSource, Replica, Revision
 from deployments.serving.spec import Mount, Resources, ServingSpec, TuningSpec
 from deployments.tuning.models import Dataset, DatasetVersion, FineTuningJob
@@ -149,6 +150,7 @@ class World:
         self.wish(deployment, desired_state="running", stop_requested_at=None)
 
     def delete(self, deployment: Deployment) -> None:
+        request_deletion(deployment, actor="alice@example.com", at=self.clock.now())
         self.wish(deployment, desired_state="deleted", stop_requested_at=self.clock.now())
 
     def wish(self, row: Any, **columns: Any) -> None:
