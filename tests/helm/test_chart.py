@@ -13,6 +13,7 @@ import pytest
 import yaml
 from helm_python import HelmValuesError
 
+from deployments.clusters.kubernetes.access import CONTROLLER, READER, policy_rules
 from deployments.clusters.port import MANAGED_BY, MANAGED_BY_LABEL
 from deployments.clusters.site import Site
 from deployments.reconcile.manifests import USER_ID
@@ -339,3 +340,17 @@ def test_the_chart_is_of_the_version_of_the_project() -> None:
 def test_containers_and_models_run_as_the_same_user(manifests: list[chart.Manifest]) -> None:
     """What one writes to the storage the other must read and replace."""
     assert {pod["securityContext"]["runAsUser"] for pod in pods(manifests).values()} == {USER_ID}
+
+
+def test_the_roles_hold_what_the_cluster_port_asks_for_and_no_more() -> None:
+    roles = {
+        item["metadata"]["name"].rpartition("-")[2]: item["rules"]
+        for item in chart.render({})
+        if item["kind"] == "ClusterRole"
+    }
+    assert roles == {"controller": policy_rules(CONTROLLER), "reader": policy_rules(READER)}
+
+
+def test_the_roles_can_be_left_to_an_administrator() -> None:
+    kinds = {item["kind"] for item in chart.render({"access": {"create": False}})}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
