@@ -109,7 +109,8 @@ def followed(before: Readiness, look: Look) -> Readiness:
             )
         refined = replace(lasting, reason=look.reason) if lasting.reason == NOT_READY else lasting
         return _known(before, refined, earlier=before.outages[:-1], at=changed_at)
-    if look.ready and changed_at == before.changed_at:
+    # A pod that goes away is not ready from then on, also when its readiness itself has not changed.
+    if changed_at == before.changed_at and (look.ready or look.over_at is not None):
         return before
     start = _start(before, look, changed_at)
     if look.ready:

@@ -44,6 +44,7 @@ def observed_pod(record: Json) -> ObservedPod:
     init = _unfinished_init(spec, status, phase=phase)
     # Before the main container's turn it is the init container that ends and is started again.
     current = _container_status(status, init, within="initContainerStatuses") if init else main
+    last_end = _last_end(main)
     return ObservedPod(
         uid=metadata["uid"],
         name=metadata["name"],
@@ -68,6 +69,8 @@ def observed_pod(record: Json) -> ObservedPod:
         init_container=init,
         image_pulled_at=_image_pulled_at(status),
         weights_done_at=_weights_done_at(status),
+        last_end_at=time_of(last_end.get("finishedAt")),
+        last_end_reason=_word_of(last_end) if last_end else "",
         # Kubernetes notes when the grace period ends; what is wanted is when it was asked to go.
         deleting_since=_asked_to_go(metadata, deleting_since),
         finalizers=tuple(metadata.get("finalizers") or ()),
@@ -102,9 +105,21 @@ def _why(record: Json, *, conditions: Mapping[str, Json], main: Json) -> _Why:
     ready = conditions.get("Ready", {})
     if ready.get("status") == "True":
         return _Why()
-    if ready.get("status") == "Unknown" and not ended:
+    if _is_node_lost(ready, conditions.get("ContainersReady", {})) and not ended:
         return _Why("NodeLost", ready.get("message") or "The node does not report.")
     return own
+
+
+def _is_node_lost(ready: Json, containers: Json) -> bool:
+    """Whether somebody else than the kubelet says that the pod is not ready.
+
+    When a node stops to report, the node life-cycle controller sets Ready alone to False (MarkPodsNotReady in
+    pkg/controller/util/node), without a word; a kubelet always sets Ready and ContainersReady together, as
+    long as there are no readiness gates, which pods of ours do not have.
+    """
+    return ready.get("status") == "Unknown" or (
+        ready.get("status") == "False" and containers.get("status") == "True"
+    )
 
 
 def _of_container(container: Json) -> _Why:
@@ -178,6 +193,15 @@ def _first_start(container: Json) -> datetime | None:
     ]
     # A container that could not be started "ended" at the beginning of time.
     return min((time for time in known if time is not None and time > _EPOCH), default=None)
+
+
+def _last_end(container: Json) -> Json:
+    """The newest run of a container that ended; empty if none has."""
+    for state in (container.get("state") or {}, container.get("lastState") or {}):
+        ended = state.get("terminated")
+        if isinstance(ended, Mapping):
+            return ended
+    return {}
 
 
 def _image_pulled_at(status: Json) -> datetime | None:

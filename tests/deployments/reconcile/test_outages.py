@@ -106,6 +106,16 @@ def test_what_follows_a_request_to_stop_is_no_outage():
     assert told(seen((pod(changes=[10], now=12), 12), (leaving, 22))) == []
 
 
+def test_a_pod_that_goes_away_while_it_is_ready_had_no_outage():
+    """Kubernetes leaves the condition as it is: not ready, and unchanged since the first answer."""
+    leaving = pod(changes=[10], now=22, ready=False, deleting_since=at(20))
+    found = seen((pod(changes=[10], now=12), 12), (leaving, 22), (leaving, 23))
+    assert told(found) == []
+    assert told(seen((leaving, 22))) == []
+    away_before = pod(changes=[10, 15], now=22, deleting_since=at(20))
+    assert told(seen((pod(changes=[10], now=12), 12), (away_before, 22))) == [(15, None, NOT_READY)]
+
+
 def test_an_outage_is_kept_over_its_way_through_the_database():
     for outage in (Outage(start=at(1), end=at(2), reason="NodeLost"), Outage(start=at(1.5))):
         assert Outage.from_json(outage.to_json()) == outage

@@ -124,6 +124,8 @@ def test_a_container_that_keeps_crashing_says_how_it_ended():
         UNREADY,
         restarts=3,
         exit_code=3,
+        last_end_at=at(5, 0),
+        last_end_reason="Error",
         reason="CrashLoopBackOff",
         message="the last run ended with exit code 3; no weights; back-off 40s restarting failed container",
     )
@@ -142,7 +144,8 @@ def test_running_out_of_memory_is_told_while_it_waits_and_while_it_loads_again()
 
 def test_what_a_container_has_recovered_from_is_not_its_reason():
     found = observed_pod(pod(restartCount=1, lastState=ended(137, "OOMKilled")))
-    assert found == replace(SERVING, restarts=1, exit_code=137)
+    last = {"last_end_at": at(5, 0), "last_end_reason": "OOMKilled"}
+    assert found == replace(SERVING, restarts=1, exit_code=137, **last)
 
 
 def test_a_pod_that_stopped_being_ready_says_since_when():
@@ -223,6 +226,8 @@ def test_a_pod_that_did_its_work():
         ready_changed_at=at(5, 1),
         finished_at=at(5, 0),
         exit_code=0,
+        last_end_at=at(5, 0),
+        last_end_reason="Completed",
         reason="Completed",
     )
 
@@ -267,6 +272,17 @@ def test_a_pod_on_a_node_that_does_not_report_is_lost():
     conditions = [condition("Ready", "Unknown", "2026-11-23T08:10:00Z"), condition("PodScheduled", "True")]
     found = observed_pod(pod(status={"conditions": conditions}))
     assert (found.ready, found.reason, found.finished_at) == (False, "NodeLost", None)
+
+
+def test_a_pod_that_somebody_else_than_its_kubelet_calls_unready_is_on_a_lost_node():
+    """The node life-cycle controller changes the condition Ready and nothing else."""
+    conditions = [
+        condition("Ready", "False", "2026-11-23T08:10:00Z"),
+        condition("ContainersReady", "True"),
+        condition("PodScheduled", "True"),
+    ]
+    found = observed_pod(pod(status={"conditions": conditions}))
+    assert (found.ready, found.reason, found.ready_changed_at) == (False, "NodeLost", at(10, 0))
 
 
 def test_a_pod_that_was_asked_to_go_says_when_and_takes_no_requests():
