@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
+from deployments.serving.actions import apply_action
 from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.deletion_api import DeletionActions
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan, PostMortem
@@ -24,6 +25,7 @@ from deployments.serving.refusals import refusals_as_problems
 from deployments.serving.rollout_api import RolloutActions
 from deployments.serving.rollout_serializers import DeploymentChangeSerializer
 from deployments.serving.serializers import (
+    ActionAskSerializer,
     DeploymentCreateSerializer,
     DeploymentSerializer,
     EventSerializer,
@@ -151,6 +153,19 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActio
     def resume(self, request: Request, public_id: str) -> Response:
         with refusals_as_problems():
             return self._answer(lifecycle.resume_deployment(actor=self.actor, deployment=self.get_object()))
+
+    @extend_schema(request=ActionAskSerializer, responses=DeploymentSerializer)
+    @action(detail=True, methods=["post"], url_path="actions", filterset_class=None)
+    def apply_action(self, request: Request, public_id: str) -> Response:
+        """Does one of the actions that `explanation` offers. The same one again changes nothing more."""
+        deployment = self.get_object()
+        asked = ActionAskSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        with refusals_as_problems():
+            changed = apply_action(
+                actor=self.actor, deployment=deployment, action=asked.validated_data["action"]
+            )
+        return self._answer(changed)
 
     @extend_schema(responses=EventSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
+from deployments.serving.actions import apply_action
 from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.errors import WishRefused
 from deployments.serving.explanations import live_explanation
@@ -171,6 +172,8 @@ class DeploymentPage(PortalPage):
 
     def post(self, request: HttpRequest, public_id: str) -> HttpResponse:
         deployment = self._deployment()
+        if request.POST.get("way-out"):
+            return self._take_way_out(deployment, request.POST["way-out"])
         act = self.actions.get(request.POST.get("action", ""))
         if act is not None:
             try:
@@ -178,6 +181,13 @@ class DeploymentPage(PortalPage):
             except WishRefused as refusal:
                 messages.error(request, refusal.message)
         return redirect(request.path)
+
+    def _take_way_out(self, deployment: Deployment, action: str) -> HttpResponse:
+        try:
+            apply_action(actor=self.actor, deployment=deployment, action=action)
+        except WishRefused as refusal:
+            messages.error(self.request, refusal.message)
+        return redirect(self.request.path)
 
     def _deployment(self) -> Deployment:
         rows = Deployment.objects.select_related("price", "flavor__accelerator", "cluster__region", "plan")

@@ -327,8 +327,17 @@ class ActionSerializer(serializers.Serializer[Any]):
     method = serializers.CharField()
     endpoint = serializers.CharField()
     body = serializers.DictField()
+    change = serializers.DictField(help_text="What it changes of the wish, as PATCH takes it.")
+    effect = serializers.CharField(help_text="What it brings, for example: free now: 3.")
+    per_hour_before = serializers.CharField(help_text="Of all replicas.")
+    per_hour_after = serializers.CharField()
+    currency = serializers.CharField()
     price = QuoteSerializer(allow_null=True, help_text="What it would cost then; null = nothing changes.")
     eta_seconds = serializers.FloatField(allow_null=True, help_text="Until the first answer then.")
+
+
+class ActionAskSerializer(StrictSerializer):
+    action = serializers.CharField(max_length=100, help_text="Id of an action of the explanation.")
 
 
 class ExplanationSerializer(serializers.Serializer[Any]):
@@ -422,9 +431,8 @@ class DeploymentSerializer(ReadSerializer[Deployment]):
     @extend_schema_field(ExplanationSerializer(allow_null=True))
     def get_explanation(self, deployment: Deployment) -> dict[str, Any] | None:
         """Lists, whose rows are columns alone, leave out what would have to be looked up."""
-        if isinstance(deployment, Deployment):
-            return live_explanation(deployment)
-        return stored_explanation(deployment)
+        is_row = isinstance(deployment, Deployment)
+        return live_explanation(deployment) if is_row else stored_explanation(deployment)
 
     def get_price(self, deployment: Deployment) -> QuoteSerializer:
         return quoted(  # type: ignore[return-value]  # the annotation is for the schema

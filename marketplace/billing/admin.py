@@ -5,12 +5,15 @@ A price is added and closed, never edited; the ledger is read-only for everybody
 
 from __future__ import annotations
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from marketplace.accounts.admin import ReadOnly
-from marketplace.accounts.audited_admin import AuditedAdmin
-from marketplace.billing.models import Price, Quota, UsageInterval
+from marketplace.accounts.audited_admin import AuditedAdmin, record_staff_change
+from marketplace.billing.models import Price, Quota, QuotaRequest, QuotaRequestState, UsageInterval
 
 
 @admin.register(Price)
@@ -40,3 +43,43 @@ class QuotaAdmin(AuditedAdmin[Quota]):
     list_editable = ("limit",)
     list_select_related = ("organization",)
     search_fields = ("organization__slug", "organization__name")
+
+
+@admin.register(QuotaRequest)
+class QuotaRequestAdmin(ReadOnly, admin.ModelAdmin[QuotaRequest]):
+    """Requests are made by customers; staff decide."""
+
+    list_display = ("organization", "accelerator_family", "limit", "reason", "requested_at", "state")
+    list_filter = ("state", "accelerator_family")
+    list_select_related = ("organization",)
+    search_fields = ("organization__slug", "organization__name")
+    actions = ("grant", "decline")
+
+    @admin.action(description="Grant: the quota becomes what was asked for", permissions=["decide"])
+    def grant(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
+        self._decide(request, queryset, QuotaRequestState.GRANTED)
+
+    @admin.action(description="Decline", permissions=["decide"])
+    def decline(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
+        self._decide(request, queryset, QuotaRequestState.DECLINED)
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_quota")
+
+    @transaction.atomic
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[QuotaRequest], state: QuotaRequestState
+    ) -> None:
+        asked = list(queryset.select_for_update().filter(state=QuotaRequestState.OPEN))
+        for row in asked:
+            row.state, row.decided_at = state, timezone.now()
+            row.save(update_fields=["state", "decided_at"])
+            if state == QuotaRequestState.GRANTED:
+                Quota.objects.update_or_create(
+                    organization=row.organization,
+                    accelerator_family=row.accelerator_family,
+                    defaults={"limit": row.limit},
+                )
+            changes = {"state": [QuotaRequestState.OPEN.value, state.value], "limit": [None, row.limit]}
+            record_staff_change(request, action="quotarequest.change", target=row, changes=changes)
+        messages.info(request, f"{len(asked)} request(s) {state.label.lower()}.")

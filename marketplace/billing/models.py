@@ -141,3 +141,38 @@ class Quota(models.Model):
 
     def __str__(self) -> str:
         return f"{self.organization}: {self.limit} × {self.accelerator_family}"
+
+
+class QuotaRequestState(models.TextChoices):
+    OPEN = "open", "Open"
+    GRANTED = "granted", "Granted"
+    DECLINED = "declined", "Declined"
+
+
+class QuotaRequest(models.Model):
+    """A customer's wish for a higher quota. Staff grant or decline it in the admin."""
+
+    public_id = PublicIdField("qrq")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="quota_requests")
+    accelerator_family = models.CharField(max_length=8, choices=AcceleratorFamily.choices)
+    limit = models.PositiveIntegerField()  # wanted in all, not in addition
+    reason = models.TextField(blank=True)
+    requested_by = models.CharField(max_length=254)  # e-mail address or API key id
+    requested_at = models.DateTimeField(default=timezone.now, editable=False)
+    state = models.CharField(max_length=16, choices=QuotaRequestState.choices, default=QuotaRequestState.OPEN)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.organization} asks for {self.limit} × {self.accelerator_family}"
+
+    @classmethod
+    def open_for(
+        cls, organization: Organization, *, family: str, limit: int
+    ) -> models.QuerySet[QuotaRequest]:
+        """Undecided requests of an organization for at least so much of a family."""
+        return cls.objects.filter(
+            organization=organization,
+            accelerator_family=family,
+            limit__gte=limit,
+            state=QuotaRequestState.OPEN,
+        )

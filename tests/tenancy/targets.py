@@ -61,6 +61,7 @@ BODIES: dict[str, Callable[[Target], Any]] = {
     "PATCH deployments/{public_id}/": lambda target: {"replicas": 2},
     "POST deployments/{public_id}/preview/": lambda target: {"context_length": 1024},
     "POST deployments/{public_id}/rollback/": lambda target: {"revision": 1, "dry_run": True},
+    "POST deployments/{public_id}/actions/": lambda target: {"action": "replicas:1"},
     "POST datasets/": lambda target: {"name": "another", "file": examples()},
     "POST fine-tuning-jobs/": lambda target: tuning_wish("another", target.dataset),
     "POST fine-tuning-jobs/estimate/": lambda target: tuning_wish("another", target.dataset),
