@@ -24,6 +24,7 @@ from deployments.serving.forms import AskForm, DeployForm
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan, quote_json
 from deployments.serving.postmortems import newest_post_mortems
+from deployments.serving.rollout_portal import ChangeForm, RevisionActions
 from deployments.serving.serializers import visible_versions
 from deployments.serving.timelines import timelines
 from marketplace.accounts.models import Scope
@@ -137,16 +138,11 @@ class ModelPage(PortalPage):
         )
 
 
-class DeploymentPage(PortalPage):
+class DeploymentPage(RevisionActions):
     """One deployment: its state and why, how to call it, what happened, and what can be done."""
 
     template_name = "serving/deployment.html"
     post_scope: ClassVar[str] = Scope.DEPLOY
-    actions: ClassVar = {
-        "pause": lifecycle.pause_deployment,
-        "resume": lifecycle.resume_deployment,
-        "delete": lifecycle.delete_deployment,
-    }
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         deployment = self._deployment()
@@ -159,6 +155,9 @@ class DeploymentPage(PortalPage):
             "deployment": deployment,
             "explanation": live_explanation(deployment),
             "post_mortems": newest_post_mortems(deployment),
+            "revisions": self.revisions_of(deployment),
+            "deletion": self.deletion_of(deployment),
+            "change": context.get("change") or ChangeForm.of(deployment),
             "timelines": timelines(deployment, now=timezone.now())[:TIMELINES_SHOWN],
             "model": deployment.revisions.get(number=deployment.target_revision).version.model,
             "price": quote_json(price),
@@ -174,13 +173,7 @@ class DeploymentPage(PortalPage):
         deployment = self._deployment()
         if request.POST.get("way-out"):
             return self._take_way_out(deployment, request.POST["way-out"])
-        act = self.actions.get(request.POST.get("action", ""))
-        if act is not None:
-            try:
-                act(actor=self.actor, deployment=deployment)
-            except WishRefused as refusal:
-                messages.error(request, refusal.message)
-        return redirect(request.path)
+        return self.act(request, deployment)
 
     def _take_way_out(self, deployment: Deployment, action: str) -> HttpResponse:
         try:

@@ -91,7 +91,7 @@ class DeploymentChangeSerializer(ServingAskSerializer):
     progress_deadline_seconds = RolloutAskSerializer().fields["progress_deadline_seconds"]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if not attrs:
+        if not self.initial_data:
             raise serializers.ValidationError(
                 "Say what to change: model, flavor, replicas, context_length or max_concurrency."
             )
