@@ -1,5 +1,8 @@
 """A stand-in for a Kubernetes control plane, in a thread of the process that tests.
 
+It is an API server over HTTP on loopback (`api`), with faults on purpose (`api.faults`), controllers and a
+scheduler (`controllers`). Nodes for it, and for a real control plane, are in `kubelet`.
+
     with StandIn(seed=1) as standin:
         standin.kubeconfig(tmp_path / "kubeconfig")   # for any client
         standin.url                                   # http://127.0.0.1:…

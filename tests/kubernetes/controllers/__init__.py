@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.kubernetes.api.server import Server
 from tests.kubernetes.controllers.claims import Claims
 from tests.kubernetes.controllers.garbage import Garbage, Namespaces
+from tests.kubernetes.controllers.ipujobs import IpuJobs
 from tests.kubernetes.controllers.jobs import Jobs
 from tests.kubernetes.controllers.manager import Manager, Pace
 from tests.kubernetes.controllers.nodes import Nodes
@@ -24,6 +25,7 @@ def make_manager(server: Server, pace: Pace) -> Manager:
             Deployments(server),
             ReplicaSets(server),
             Jobs(server, pace),
+            IpuJobs(server),
             Claims(server),
             Scheduler(server),
             Nodes(server, pace),

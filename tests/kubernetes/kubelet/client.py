@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-
 from kubernetes.client import Configuration
 from kubernetes.config import load_kube_config
 
