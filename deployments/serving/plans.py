@@ -206,6 +206,14 @@ def _weights(version: ModelVersion) -> Check:
     missing = [
         item for item in {version, weights_of(version)} if not item.storage_path or not item.published_at
     ]
+    if version.model.deleted_at is not None:
+        return Check(
+            name="weights",
+            passed=False,
+            message=f"{version} was deleted by your organization on {version.model.deleted_at:%Y-%m-%d}.",
+            who=Who.CUSTOMER,
+            remedy="Take another model or revision, or tune it again.",
+        )
     if not missing:
         return Check(
             name="weights", passed=True, message="The weights are in storage and verified: no hub is needed."

@@ -43,7 +43,7 @@ NAME_VALIDATOR = RegexValidator(
 def visible_versions(organization: Organization) -> QuerySet[ModelVersion]:
     """Published versions of public models and of the organization's own."""
     return (
-        ModelVersion.objects.filter(published_at__isnull=False)
+        ModelVersion.objects.filter(published_at__isnull=False, model__deleted_at__isnull=True)
         .filter(Q(model__owner=None, model__listed=True) | Q(model__owner=organization))
         .select_related("model__license", "parent__model__license")
     )

@@ -72,7 +72,7 @@ class DatasetViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Organizat
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, public_id: str) -> Response:
-        """Takes the dataset out of lists and new jobs; jobs made with it keep their data."""
+        """Takes the dataset out of lists and new jobs. Its files go once no job that runs reads them."""
         with refusals_as_problems():
             delete_dataset(actor=self.actor, dataset=self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)

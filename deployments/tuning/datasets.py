@@ -62,7 +62,7 @@ def newest_version(dataset: Dataset) -> DatasetVersion:
 
 
 def delete_dataset(*, actor: Actor, dataset: Dataset) -> None:
-    """Takes the dataset away from lists and new jobs. Files stay for the jobs that were made with them."""
+    """Takes the dataset away from lists and new jobs. Its files go once no running job reads them."""
     with transaction.atomic():
         row = Dataset.objects.select_for_update().get(pk=dataset.pk)
         if row.deleted_at is not None:

@@ -24,7 +24,8 @@ def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
     has no room any more.
     """
     ask = plan.ask
-    taken = Model.objects.filter(publisher=actor.organization.slug, slug=ask.name).first()
+    models = Model.objects.filter(deleted_at__isnull=True)
+    taken = models.filter(publisher=actor.organization.slug, slug=ask.name).first()
     if taken is not None and taken.owner_id != actor.organization.pk:
         raise WishRefused(
             f"A model called {taken} already exists. Choose another name.", type="name-taken", field="name"

@@ -16,6 +16,7 @@ from deployments.serving.errors import WishRefused
 from deployments.serving.explanations import live_explanation
 from deployments.serving.models import Event
 from deployments.serving.postmortems import newest_post_mortems
+from deployments.serving.workload import DELETED
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset
 from deployments.tuning.forms import JobForm, UploadForm
@@ -39,7 +40,7 @@ class FineTuningPage(PortalPage):
         organization = self.actor.organization
         return super().get_context_data(**context) | {
             "datasets": Dataset.objects.filter(organization=organization, deleted_at=None).order_by("name"),
-            "jobs": jobs_of(self).order_by("-public_id"),
+            "jobs": jobs_of(self).exclude(desired_state=DELETED).order_by("-public_id"),
             "upload": context.get("upload") or UploadForm(prefix="upload"),
             "ask": context.get("ask") or JobForm(actor=self.actor, prefix="job"),
         }
@@ -98,8 +99,9 @@ class JobPage(PortalPage):
         }
 
     def post(self, request: HttpRequest, public_id: str) -> HttpResponse:
+        act = lifecycle.delete_job if request.POST.get("action") == "delete" else lifecycle.cancel_job
         try:
-            lifecycle.cancel_job(actor=self.actor, job=self._job())
+            act(actor=self.actor, job=self._job())
         except WishRefused as refusal:
             messages.error(request, refusal.message)
         return redirect(request.path)

@@ -33,6 +33,7 @@ from marketplace.catalog.storage import (
     storage_path_of,
     store,
 )
+from marketplace.catalog.storage import renew as renew_folder
 from marketplace.catalog.tensors import count_parameters, main_precision, read_tensors
 
 RESULT = "result.json"
@@ -64,7 +65,9 @@ def publish_result(*, job: FineTuningJob, renew: Callable[[], object] = lambda: 
         _check_adapter_config(gathered / ADAPTER_CONFIG)
         manifest = read_manifest(gathered, on_chunk=renew)
         facts = _facts(gathered / ADAPTER_WEIGHTS)
-        if not holds(manifest):
+        if holds(manifest):
+            renew_folder(manifest)  # it may be a deleted model's, about to be pruned
+        else:
             store(gathered, manifest)
     except OSError:
         renew()  # whoever has taken over has removed our folder
@@ -163,7 +166,11 @@ def _private_model(job: FineTuningJob) -> Model:
         try:
             with transaction.atomic():
                 model, _ = Model.objects.get_or_create(
-                    publisher=organization.slug, slug=slug, owner=organization, defaults=values
+                    publisher=organization.slug,
+                    slug=slug,
+                    owner=organization,
+                    deleted_at=None,
+                    defaults=values,
                 )
         except IntegrityError:
             continue

@@ -23,6 +23,7 @@ from marketplace.catalog.access import accept_terms, accepted_terms
 from marketplace.catalog.imports import start_import
 from marketplace.catalog.models import Framework, License, Model, ModelImport, ModelVersion, TaskChoices
 from marketplace.catalog.offers import offers_for, visible_models, with_runnable
+from marketplace.catalog.removal import ModelInUse, NotYours, remove_model
 from marketplace.catalog.serializers import (
     FrameworkSerializer,
     ImportSerializer,
@@ -70,7 +71,7 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, SharedViewS
     """Models to deploy or tune: everybody's, and your organization's own."""
 
     # Terms bind the whole organization.
-    required_scopes: ClassVar = {"GET": Scope.READ, "POST": Scope.ADMIN}
+    required_scopes: ClassVar = {"GET": Scope.READ, "POST": Scope.ADMIN, "DELETE": Scope.TUNE}
 
     queryset = Model.objects.all()
     filterset_class = ModelFilter
@@ -93,6 +94,28 @@ class ModelViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, SharedViewS
             .select_related("license")
             .prefetch_related(Prefetch("versions", queryset=versions))
         )
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, public_id: str) -> Response:
+        """Removes a model of your own. Its files go within some hours, unless another one shares them."""
+        try:
+            remove_model(actor=self.actor, model=self.get_object())
+        except NotYours as error:
+            raise Problem(
+                status=403,
+                type="not-yours",
+                title="Not yours",
+                detail=f"{error} Only models of your own, such as tuned ones, are yours to delete.",
+            ) from error
+        except ModelInUse as error:
+            raise Problem(
+                status=409,
+                type="model-in-use",
+                title="Model in use",
+                detail=str(error),
+                uses=[{"id": use.id, "name": use.name, "what": use.what} for use in error.uses],
+            ) from error
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=None, responses=ModelDetailSerializer)
     @action(detail=True, methods=["post"], url_path="accept-terms")

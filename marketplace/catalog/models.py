@@ -60,10 +60,16 @@ class Model(models.Model):
     facts = models.JSONField(default=dict, blank=True)
     listed = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # When its owner removed it; its files go once nothing needs them. Never set on a public model.
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["publisher", "slug"], name="model_slug_unique_per_publisher"),
+            models.UniqueConstraint(
+                fields=["publisher", "slug"],
+                condition=models.Q(deleted_at__isnull=True),
+                name="model_slug_unique_per_publisher",
+            ),
         ]
         indexes: ClassVar = [GinIndex(fields=["tags"], name="model_tags")]
 

@@ -21,7 +21,7 @@ TUNING_ENGINES = ("tune-lora",)
 
 def visible_models(organization: Organization) -> QuerySet[Model]:
     """The listed public models and the organization's own."""
-    return Model.objects.filter(Q(owner=None, listed=True) | Q(owner=organization))
+    return Model.objects.filter(Q(owner=None, listed=True) | Q(owner=organization), deleted_at__isnull=True)
 
 
 def with_runnable(models: QuerySet[Model]) -> QuerySet[Model]:

@@ -6,6 +6,7 @@ read-only, and nothing is ever written into it again.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def holds(manifest: Manifest) -> bool:
         (folder / file.path).is_file() and (folder / file.path).stat().st_size == file.bytes
         for file in manifest.files
     )
+
+
+def renew(manifest: Manifest) -> None:
+    """Makes a stored folder young again, so that it is not removed before the row that needs it is there."""
+    os.utime(full_path(storage_path_of(manifest)))
 
 
 def store(gathered: Path, manifest: Manifest) -> str:

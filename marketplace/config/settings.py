@@ -203,6 +203,8 @@ ROLLOUT_PROGRESS_SECONDS = env.int("ROLLOUT_PROGRESS_SECONDS", default=1800)
 """How long a new revision may make no progress before it is given up, where an update does not say."""
 DELETION_SECONDS = env.int("DELETION_SECONDS", default=600)
 """How long a deletion may take before it is told as stuck, to the customer and to staff."""
+PRUNE_AFTER_SECONDS = env.int("PRUNE_AFTER_SECONDS", default=86_400)
+"""How long a file that nothing needs stays in the storage at least."""
 # Periodic work by task name and seconds. A tick lost or doubled costs nothing: each only looks what is due.
 CELERY_BEAT_SCHEDULE = {
     # Thrown away when the next one is due, so that they do not queue up behind a worker that was down.
@@ -211,6 +213,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": SWEEP_SECONDS,
         "options": {"expires": SWEEP_SECONDS},
     },
+    "prune-storage": {"task": "deployments.tuning.tasks.prune_storage", "schedule": 3600.0},
     "resume-imports": {"task": "marketplace.catalog.tasks.resume_imports", "schedule": 15.0},
     "probe-hub-token": {"task": "marketplace.catalog.tasks.probe_hub_token", "schedule": 300.0},
 }
