@@ -152,7 +152,7 @@ def test_two_managers_own_items_of_one_list(call):
 
 def test_it_refuses_a_field_that_the_schema_does_not_have(call):
     code, refused = call("PATCH", f"{DEPLOYMENTS}/web?fieldManager=us", deployment(replics=1), APPLY)
-    place = "(default/web; apps/v1, Kind=Deployment)"
+    place = "(/web; apps/v1, Kind=Deployment)"
     text = f"failed to create typed patch object {place}: .spec.replics: field not declared in schema"
     assert (code, refused["message"]) == (500, text)
 

@@ -99,11 +99,24 @@ def _pod(value: Mapping[str, Any]) -> Value:
     )
     spec = _with(spec, serviceAccountName="default")
     spec["serviceAccount"] = spec["serviceAccountName"]
+    for part in ("containers", "initContainers"):
+        if spec.get(part):
+            spec[part] = [_requesting(container) for container in spec[part]]
     known = {(item.get("key"), item.get("effect")) for item in spec["tolerations"]}
     missing = [item for item in _NOT_READY if (item["key"], item["effect"]) not in known]
     spec["tolerations"] = [*spec["tolerations"], *missing]
     status = _with(value.get("status"), phase="Pending", qosClass=_quality(spec))
     return {**value, "spec": spec, "status": status}
+
+
+def _requesting(container: Mapping[str, Any]) -> Value:
+    """Of a pod, not of a template: a limit without a request is one."""
+    resources = container.get("resources") or {}
+    limits = resources.get("limits")
+    if not limits:
+        return dict(container)
+    requests = {**limits, **(resources.get("requests") or {})}
+    return {**container, "resources": {**resources, "requests": requests}}
 
 
 def _quality(spec: Mapping[str, Any]) -> str:
@@ -159,10 +172,6 @@ def _container(container: Mapping[str, Any]) -> Value:
         terminationMessagePolicy="File",
         imagePullPolicy="Always" if latest else "IfNotPresent",
     )
-    limits = complete["resources"].get("limits")
-    if limits:  # a limit without a request is one
-        requests = {**limits, **(complete["resources"].get("requests") or {})}
-        complete["resources"] = {**complete["resources"], "requests": requests}
     if isinstance(complete.get("ports"), list):
         complete["ports"] = [_with(port, protocol="TCP") for port in complete["ports"]]
     if isinstance(complete.get("env"), list):

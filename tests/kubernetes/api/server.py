@@ -156,7 +156,7 @@ class Server:
 
         Raises Refused: 409 with a cause a field that another manager owns, 500 for what is not in the schema.
         """
-        value = self._typed(kind, namespace, name, value)
+        value = self._typed(kind, name, value)
         live = self.store.get(kind, namespace, name)
         metadata = value["metadata"]
         self._check_precondition(kind, name, metadata, live)
@@ -251,6 +251,8 @@ class Server:
         about = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
         if wrong:
             path, what = wrong[0]
+            if what.startswith("quantities"):
+                raise refusals.bad_request(f"{about}: {what}")
             raise refusals.bad_request(f"{about}: json: {path.removeprefix('.')}: {what}")
         unknown = [path.removeprefix(".") for path, _ in found]
         if unknown and write.strict:
@@ -258,14 +260,15 @@ class Server:
             raise refusals.bad_request(f"{about}: strict decoding error: {texts}")
         return dict(_pruned(kind, body)) if unknown else body
 
-    def _typed(self, kind: Kind, namespace: str, name: str, value: Mapping[str, Any]) -> Value:
+    def _typed(self, kind: Kind, name: str, value: Mapping[str, Any]) -> Value:
         """The body of an apply: exactly as the schema has it."""
         body = _without_nulls(
             {key: inner for key, inner in value.items() if key not in ("apiVersion", "kind")}
         )
         found = [f"{path}: {what}" for path, what in problems(kind.schema, body)]
         if found:
-            place = f"{namespace}/{name}; {kind.api_version}, Kind={kind.kind}"
+            given = body.get("metadata") or {}
+            place = f"{given.get('namespace', '')}/{name}; {kind.api_version}, Kind={kind.kind}"
             text = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {item}" for item in found)
             message = f"failed to create typed patch object ({place}): {text}"
             raise Refused(500, message, reason="")

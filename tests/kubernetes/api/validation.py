@@ -186,6 +186,11 @@ def _deployment(spec: Value) -> Iterator[Cause]:
         shown = json.dumps(selector, separators=(",", ":"))
         yield Cause("spec.selector", f"Invalid value: {shown}: empty selector is invalid for deployment")
         return
+    if wrong := list(_labels("spec.selector.matchLabels", selector.get("matchLabels"))):
+        shown = json.dumps(selector, separators=(",", ":"), ensure_ascii=False)
+        yield from wrong
+        yield Cause("spec.selector", f"Invalid value: {shown}: invalid label selector")
+        return
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if not label_selector(selector)(labels):
         shown = json.dumps(labels, separators=(",", ":"))

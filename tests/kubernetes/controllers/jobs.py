@@ -75,6 +75,8 @@ class Jobs:
         pods = pods_of(self._server, live)
         active = [pod for pod in pods if is_active(pod)]
         status["active"] = len(active)
+        if not active:
+            del status["active"]
         status["ready"] = sum(is_ready(pod) for pod in active)
         status["terminating"] = sum(pod.is_deleting and not is_finished(pod) for pod in pods)
         if end and not status["terminating"]:

@@ -262,7 +262,7 @@ class Deployments:
             "unavailableReplicas": max(0, wanted - ready),
             "terminatingReplicas": terminating,
         }
-        status = {name: value for name, value in status.items() if value}
+        status = {name: value for name, value in status.items() if value or name == "terminatingReplicas"}
         done = len(updated) == wanted == len(everything) and sum(map(is_ready, updated)) == wanted
         conditions, again = self._conditions(live, current, ready=ready, wanted=wanted, done=done)
         self._server.set_status(live, {**status, "conditions": conditions}, manager=MANAGER)
