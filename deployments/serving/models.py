@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models.functions import Cast, Ceil, Coalesce
 from django.utils import timezone
 
 from deployments.serving.workload import Workload
@@ -65,7 +66,10 @@ class Strategy(models.TextChoices):
 class Deployment(Workload):
     """A model version served for an organization."""
 
-    REPLICAS = models.F("desired_replicas")
+    # A canary's beside the stable ones: `reconcile.rollout.canary_replicas`, in SQL.
+    REPLICAS = models.F("desired_replicas") + Coalesce(
+        Cast(Ceil(models.F("desired_replicas") * models.F("canary_weight") / 100.0), models.IntegerField()), 0
+    )
     GOING_STATE = DeploymentState.DELETING
 
     public_id = PublicIdField("dep")

@@ -167,7 +167,7 @@ def a_receipt(person: Person) -> Target:
         requested_at=now,
         gone_at=now,
         totals=[],
-        observation={},
+        observation={"cluster": "test", "observed_at": now.isoformat(), "selector": "id=bot"},
     )
     return Target(values={"public_id": receipt.public_id}, mark=receipt.public_id)
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from deployments.reconcile.rollout import canary_replicas
+from deployments.serving.holdings import held_units
 from deployments.serving.models import Deployment, Event, Plan, Revision
 from marketplace.accounts.models import AuditEvent
 from marketplace.billing.models import Quota
@@ -253,6 +255,16 @@ def test_a_canary_counts_against_the_quota_beside_the_stable_revision(
     assert alice.api.patch(path, {"context_length": 1024}).status_code == 200  # one follows the other
     wish = {"context_length": 512, "canary": {"weight": 10}}
     assert refusal(alice.api.patch(path, wish)) == (409, "quota-exceeded")
+
+
+@pytest.mark.parametrize(("weight", "replicas"), [(1, 3), (50, 3), (51, 4), (99, 4)])
+def test_a_canary_is_held_beside_the_stable_revision(
+    alice: Person, path: str, weight: int, replicas: int
+) -> None:
+    alice.api.patch(path, {"replicas": 2})
+    update(alice, path, canary={"weight": weight})
+    assert canary_replicas(2, weight=weight) == replicas - 2
+    assert held_units(organization=alice.organization)["cpu"] == 2 * replicas
 
 
 def test_a_canary_is_promoted(alice: Person, path: str) -> None:
