@@ -257,6 +257,9 @@ class _Look:
 
     def _explain_deletion(self, row: Any, problem: Problem, *, now: datetime) -> Decision:
         """What is left cannot be seen. A deadline passes all the same."""
+        if row.deleted_at is not None:
+            # It was seen to be gone, and not to see it now says nothing else. No sweep would mend the word.
+            return Decision(columns=changed(row, observed_generation=row.generation))
         deletion = deletions_of([row.public_id]).get(row.public_id)
         deleting = decide_unseen(asked_of(row, deletion, now=now), now=now, problem=problem)
         conditions = conditions_json(deleting.conditions, before=row.conditions, now=now)

@@ -298,6 +298,20 @@ def test_a_cluster_that_does_not_answer_is_told_and_tried_on(world: World, setti
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_was_seen_to_be_gone_stays_gone_while_the_cluster_does_not_answer(world: World) -> None:
+    bot = world.create_deployment()
+    world.delete(bot)
+    world.reconcile(bot)
+    before = (bot.state, bot.conditions, bot.explanation, bot.deleted_at)
+    world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("no route"))
+
+    world.reconcile(bot)  # somebody rings late
+
+    assert bot.state == "deleted"
+    assert (bot.state, bot.conditions, bot.explanation, bot.deleted_at) == before
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_cluster_that_nothing_can_open_is_told(world: World) -> None:
     bot = running(world)
     world.delete(bot)
