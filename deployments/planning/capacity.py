@@ -8,7 +8,7 @@ and has no taint that the pod does not tolerate. What is left out is told with i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,13 @@ class PodSize:
     def requests(self) -> dict[str, int]:
         return {"cpu": self.cpu_millicores, "memory": self.memory_bytes, **self.devices}
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal sizes."""
+        wanted = (*sorted(self.devices.items()), *sorted(self.node_selector.items()))
+        tolerated = tuple(tuple(sorted(toleration.items())) for toleration in self.tolerations)
+        return self.cpu_millicores, self.memory_bytes, wanted, tolerated
+
 
 @dataclass(frozen=True, kw_only=True)
 class FreeCapacity:
@@ -51,27 +58,37 @@ class NodeIndex:
     """The nodes of a cluster, found by their labels without a look at each of them for every flavor."""
 
     def __init__(self, nodes: Iterable[NodeCapacity]) -> None:
-        self._nodes = tuple(nodes)
+        self.nodes = tuple(nodes)
         # Pools tell their nodes by the same few label keys: one pass over the nodes for each set of keys.
         self._groups: dict[tuple[str, ...], dict[tuple[str | None, ...], list[NodeCapacity]]] = {}
+        self._counted: dict[Hashable, FreeCapacity] = {}
 
     def matching(self, selector: Mapping[str, str]) -> Sequence[NodeCapacity]:
         """The nodes that have all labels of a selector."""
         if not selector:
-            return self._nodes
+            return self.nodes
         keys = tuple(sorted(selector))
         if keys not in self._groups:
             groups: dict[tuple[str | None, ...], list[NodeCapacity]] = {}
-            for node in self._nodes:
+            for node in self.nodes:
                 groups.setdefault(tuple(node.labels.get(key) for key in keys), []).append(node)
             self._groups[keys] = groups
         return self._groups[keys].get(tuple(selector[key] for key in keys), [])
 
+    def count(self, size: PodSize) -> FreeCapacity:
+        """How many pods of `size` fit on what is free; nodes never change, so it is counted once."""
+        key = size.key
+        if key not in self._counted:
+            self._counted[key] = _count(self.matching(size.node_selector), size)
+        return self._counted[key]
 
-def count_free(nodes: NodeIndex | Iterable[NodeCapacity], size: PodSize) -> FreeCapacity:
+
+def count_free(nodes: Iterable[NodeCapacity], size: PodSize) -> FreeCapacity:
     """Counts how many pods of `size` fit on what is free, node by node."""
-    index = nodes if isinstance(nodes, NodeIndex) else NodeIndex(nodes)
-    labelled = index.matching(size.node_selector)
+    return NodeIndex(nodes).count(size)
+
+
+def _count(labelled: Sequence[NodeCapacity], size: PodSize) -> FreeCapacity:
     refusals = {node.name: refusal for node in labelled if (refusal := _refusal(node, size))}
     left_out = dict(Counter(refusals.values()))
     usable = [node for node in labelled if node.name not in refusals]

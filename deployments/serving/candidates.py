@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from deployments.clusters.capacity import known_nodes_of
-from deployments.planning.capacity import FreeCapacity, NodeIndex, PodSize, count_free
+from deployments.clusters.port import NodeCapacity
+from deployments.planning.capacity import FreeCapacity, NodeIndex, PodSize
 from deployments.planning.filters import Pool
 from deployments.planning.memory import ModelFacts, ServingShape, spread
 from deployments.planning.offers import Candidate
@@ -29,7 +31,7 @@ from marketplace.catalog.offers import TUNING_ENGINES
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool
 from marketplace.hardware.placement import open_pools
 
-DEPLOYMENTS_REMEMBERED = 100
+DEPLOYMENTS_REMEMBERED = 60
 """Newest deployments of a version's recipes from whose starts the next one's duration is told."""
 STARTS_REMEMBERED = 20
 """Newest starts of one recipe that count."""
@@ -82,7 +84,7 @@ def gather(version: ModelVersion, *, organization: Organization, besides: Deploy
     facts = model_facts(version)
     world = _World(
         nodes={
-            slug: None if nodes is None else NodeIndex(nodes)
+            slug: None if nodes is None else _index(nodes)
             for slug, nodes in known_nodes_of({pool.cluster.slug for pool in pools}).items()
         },
         held=held_units(organization=organization, besides=besides),
@@ -126,7 +128,7 @@ class _World:
     def room(self, pool: NodePool) -> FreeCapacity | None:
         if pool.pk not in self.free:
             nodes = self.nodes[pool.cluster.slug]
-            self.free[pool.pk] = None if nodes is None else count_free(nodes, pod_size(pool))
+            self.free[pool.pk] = None if nodes is None else nodes.count(pod_size(pool))
         return self.free[pool.pk]
 
 
@@ -163,6 +165,20 @@ def _candidate(place: Place, *, facts: ModelFacts, world: _World) -> Candidate:
     )
 
 
+def _index(nodes: tuple[NodeCapacity, ...]) -> NodeIndex:
+    """The index of nodes, made once for as long as they stay the same."""
+    known = _indexes.get(id(nodes))
+    if known is None or known.nodes is not nodes:
+        if len(_indexes) > MOST_INDEXES:
+            _indexes.clear()
+        known = _indexes[id(nodes)] = NodeIndex(nodes)
+    return known
+
+
+_indexes: dict[int, NodeIndex] = {}
+MOST_INDEXES = 64
+
+
 def device_bytes(flavor: Flavor) -> int:
     """Memory of one device of a flavor; on CPU the host's."""
     if flavor.accelerator.family == AcceleratorFamily.CPU:
@@ -197,14 +213,14 @@ def _starts(recipes: Collection[Recipe]) -> dict[int, tuple[SeenStart, ...]]:
     """Recipe -> its newest starts, whoever's they were: how long a start takes is nobody's secret."""
     if not recipes:
         return {}
-    newest = Deployment.objects.filter(recipe__in={recipe.pk for recipe in recipes}).order_by("-pk")
-    recipe_of = dict(newest.values_list("public_id", "recipe_id")[:DEPLOYMENTS_REMEMBERED])
-    if not recipe_of:
-        return {}
-    started = Replica.objects.filter(resource__in=recipe_of, ready_at__isnull=False, restarts=0)
+    own = Deployment.objects.filter(recipe__in={recipe.pk for recipe in recipes})
+    newest = own.order_by("-pk").values("public_id")[:DEPLOYMENTS_REMEMBERED]
+    # Subqueries, because replicas outlive their deployments and so have no key to them.
+    recipe = Deployment.objects.filter(public_id=OuterRef("resource")).values("recipe")
+    started = Replica.objects.filter(resource__in=newest, ready_at__isnull=False, restarts=0)
     columns = ("created_at", "scheduled_at", "started_at", "ready_at", "node")
+    newest_first = started.order_by("-created_at").values(*columns, recipe=Subquery(recipe))
     found: defaultdict[int, list[SeenStart]] = defaultdict(list)
-    newest_first = started.order_by("-created_at").values("resource", *columns)
-    for seen in newest_first[: DEPLOYMENTS_REMEMBERED * 2]:
-        found[recipe_of[seen.pop("resource")]].append(SeenStart(**seen))
+    for seen in newest_first[:DEPLOYMENTS_REMEMBERED]:
+        found[seen.pop("recipe")].append(SeenStart(**seen))
     return {recipe: tuple(starts) for recipe, starts in found.items()}
