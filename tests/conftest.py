@@ -33,6 +33,8 @@ _home = Home(Path(os.environ["MARKETPLACE_HOME"]).resolve())
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe())  # the web process refuses to start without
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.config.settings")
 django.setup()
+# A thread of the web process keeps its connection, and the database of the tests could not be removed.
+settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
 if "PYTEST_XDIST_WORKER" in os.environ and "CACHE_URL" not in os.environ:
     # Workers share the Valkey but not its databases: a test that clears its cache clears no other's. Set here
     # and not in the environment, because a worker has read the settings before it comes here.
