@@ -18,7 +18,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-cluster check chaos chart manifests openapi lock clean
+.PHONY: help install demo run test test-cluster test-e2e check chaos chart manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ test-cluster: $(INSTALLED) ## Run the tests that need a real Kubernetes API serv
 	@if why=$$($(BIN)/python -m tests.kubernetes.controlplane); \
 		then $(BIN)/python -m pytest -m cluster $(PYTEST_ARGS); \
 		else echo "test-cluster: skipped: $$why"; fi
+
+test-e2e: $(INSTALLED) ## Drive the product, chart included, on the cluster of MARKETPLACE_TEST_KUBECONFIG
+	$(BIN)/python -m tests.e2e
 
 check: $(INSTALLED) ## Lint, types, imports, settings, migrations and the API document
 	$(BIN)/ruff check .

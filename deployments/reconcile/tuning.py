@@ -33,6 +33,7 @@ from deployments.serving.spec import TuningSpec
 from deployments.tuning.models import DesiredJobState, FineTuningJob, JobState
 from deployments.tuning.progress import fold_event
 from deployments.tuning.results import ResultError, publish_result
+from deployments.tuning.storage import prepare_output
 from marketplace.billing.metering import Stretch
 from marketplace.billing.models import Price
 from marketplace.catalog.models import ModelVersion
@@ -89,10 +90,14 @@ class Tuning:
     def gather(
         self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]
     ) -> Gathered | None:
-        """Reads the logs on and, once a run has succeeded and told all, publishes its result."""
+        """Reads the logs on and, once a run has succeeded and told all, publishes its result. A run that is
+        about to begin finds the folder that it writes into.
+        """
         row: FineTuningJob = loaded.row
         if row.is_to_go:
             return None
+        if _is_wanted(row) and seen.is_empty:
+            prepare_output(row.public_id)
         reading = read_logs(
             row.public_id, seen, replica=row.log_replica, position=row.log_position, cluster=cluster
         )

@@ -31,6 +31,14 @@ def output_path(job: str) -> str:
     return f"{OUTPUTS}/{job}"
 
 
+def prepare_output(job: str) -> None:
+    """Makes the folder that a job writes into, as the user that runs us, who is the runtime's too.
+
+    A kubelet that finds it missing would make it itself, as root, and the run could not write there.
+    """
+    full_path(output_path(job)).mkdir(parents=True, exist_ok=True)
+
+
 class Incoming:
     """A file on its way in: written aside, hashed while it is written, and kept only on `keep`."""
 

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,6 +71,7 @@ def _tune(reporter: Reporter, stop: threading.Event) -> ExitCode:
             f"it tunes {Task.TEXT_GENERATION.value}"
         )
     _check_ranges(environment)
+    _check_writable(Path(environment.output_dir))
     finished = _read_result(Path(environment.output_dir))
     if finished is not None:
         tell_finished(reporter, finished)
@@ -95,6 +97,16 @@ def _check_ranges(environment: TuningEnvironment) -> None:
         value = getattr(environment, name)
         if not least <= value <= most:
             raise BadInput(f"{name} is {value}; it must be from {least:g} to {most:g}")
+
+
+def _check_writable(output: Path) -> None:
+    """Hours of training must not end at the first thing that is to be saved."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise SetupError(f"RUNTIME_OUTPUT_DIR={output} cannot be written to: {error.strerror}") from error
 
 
 def _read_validation(path: Path) -> list[Chat]:

@@ -20,6 +20,9 @@ START_SECONDS = 1800
 LEAVING_SECONDS = 5
 """From the wish to stop to SIGTERM. Meanwhile the pod leaves the endpoints and the gateways' tables, so that
 no request arrives at a server that has begun to drain."""
+LOST_NODE_SECONDS = 20
+"""How long to hope for a node that does not answer before its replicas start elsewhere. Kubernetes waits
+300 s, which callers would spend without a model; a replica that comes back is one too many for a moment."""
 
 
 def serving_deployment(spec: ServingSpec, *, replicas: int, site: Site) -> Manifest:
@@ -33,7 +36,10 @@ def serving_deployment(spec: ServingSpec, *, replicas: int, site: Site) -> Manif
         restart_policy="Always",
         grace_seconds=spec.grace_seconds + LEAVING_SECONDS,
         container=_serving_container(spec, site=site),
-        pod={"topologySpreadConstraints": _spread(spec)},
+        pod={
+            "topologySpreadConstraints": _spread(spec),
+            "tolerations": [*map(dict, spec.resources.tolerations), *_patience_with_nodes()],
+        },
     )
     name = revision_name(spec.resource, revision=spec.revision)
     if spec.resources.attachment is Attachment.IPUJOB:
@@ -54,6 +60,18 @@ def serving_deployment(spec: ServingSpec, *, replicas: int, site: Site) -> Manif
             },
         }
     )
+
+
+def _patience_with_nodes() -> list[dict[str, Any]]:
+    return [
+        {
+            "key": f"node.kubernetes.io/{condition}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": LOST_NODE_SECONDS,
+        }
+        for condition in ("not-ready", "unreachable")
+    ]
 
 
 def disruption_budgets(spec: ServingSpec, *, replicas: int) -> tuple[Manifest, ...]:

@@ -45,6 +45,16 @@ POD = {
         {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "8589934592"}},
     ],
 }
+IMPATIENT = [
+    {
+        "key": f"node.kubernetes.io/{condition}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 20,
+    }
+    for condition in ("not-ready", "unreachable")
+]
+SERVING_POD = POD | {"tolerations": [*POD["tolerations"], *IMPATIENT]}
 CONTAINER = {
     "name": "runtime",
     "resources": {"requests": AMOUNTS, "limits": AMOUNTS},
@@ -144,7 +154,7 @@ def test_a_revision_is_a_deployment_a_budget_and_a_service():
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
                 "template": {
                     "metadata": {"labels": OURS | labels},
-                    "spec": POD
+                    "spec": SERVING_POD
                     | {
                         "restartPolicy": "Always",
                         "terminationGracePeriodSeconds": 35,

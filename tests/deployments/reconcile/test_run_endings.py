@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from deployments.clusters.port import ObjectRef, Observation, ObservedObject, ObservedPod
 from deployments.reconcile.status import run_failed, run_succeeded
+from tests.deployments.reconcile.workloads import World
 
 POD = ObservedPod(
     uid="1",
@@ -52,3 +56,13 @@ CASES = [
 )
 def test_a_run_has_ended(what: Observation, nodes: int, expected: tuple[bool, bool]) -> None:
     assert (run_succeeded(what, nodes=nodes), run_failed(what)) == expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_finds_the_folder_that_it_writes_into(world: World) -> None:
+    job = world.create_job()
+    folder = Path(settings.STORAGE_ROOT) / "outputs" / job.public_id
+    shutil.rmtree(folder)
+    world.reconcile(job)
+    assert folder.is_dir()
+    assert world.cluster.objects(job.public_id) != []

@@ -96,3 +96,15 @@ def test_a_missing_variable_is_named(make_environment: MakeEnvironment) -> None:
     code, events = finish(start(make_environment("run"), RUNTIME_EPOCHS="many"))
     assert code == ExitCode.BAD_CONFIGURATION
     assert "RUNTIME_EPOCHS='many'" in events[0]["message"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_training(
+    make_environment: MakeEnvironment, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()  # a folder without rights would not stop root
+    code, events = finish(
+        start(make_environment("run"), RUNTIME_OUTPUT_DIR=str(tmp_path / "file" / "output"))
+    )
+    assert code == ExitCode.BAD_CONFIGURATION
+    assert [event["type"] for event in events] == ["failed"]
+    assert "RUNTIME_OUTPUT_DIR" in events[0]["message"]
