@@ -178,7 +178,7 @@ def _deployments(first: Deployment, *, copies: int) -> None:
             flavor=revision.flavor,
             price=revision.price,
             recipe=revision.recipe,
-            spec=revision.spec,
+            spec={**revision.spec, "resource": row.public_id},
         )
         for row in rows
     )

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from deployments.serving.models import Plan, Replica
+from deployments.serving.models import Deployment, Plan, Replica
 from marketplace.billing.models import Quota
-from marketplace.catalog.models import Model, ModelVersion
+from marketplace.catalog.models import Model, ModelVersion, Recipe
+from marketplace.hardware.models import Flavor, NodePool
 from tests.market import Market, say_nodes
 from tests.people import Person
 
@@ -211,3 +214,65 @@ def test_no_context_is_endless_although_the_models_own_limit_is_unknown(
     answer = alice.api.post("/api/v1/plans/", {"model": "tests/chatter", "context_length": length})
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == ["context_length"]
+
+
+def test_a_plan_takes_as_many_queries_however_much_there_is(alice: Person, market: Market) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert plan(alice, flavor=None)["accepted"]
+        return len(captured)
+
+    plan(alice)  # notes the use of the key, once a minute
+    few = queries()
+    for number in range(5):
+        flavor = Flavor.objects.get(pk=market.flavor.pk)
+        flavor.pk, flavor.slug, flavor.public_id = None, f"more-{number}", f"flv_{number}"
+        flavor.save()
+        NodePool.objects.create(cluster=market.cluster, flavor=flavor, capacity=1)
+        alice.api.post("/api/v1/deployments/", {"name": f"bot-{number}", **ASK})
+    assert (few, queries()) == (10, 10)
+
+
+def test_a_plan_tells_how_many_pools_each_condition_dropped(alice: Person, market: Market) -> None:
+    told = {item["name"]: item for item in plan(alice)["filters"] if item["dropped"]}
+    assert set(told) == {"flavor"}
+    assert (told["flavor"]["before"], told["flavor"]["left"]) == (2, 1)
+    assert told["flavor"]["reasons"] == ["1 × not the flavor test-small"]
+
+
+def test_what_is_larger_than_any_node_is_one_clear_message(alice: Person, market: Market) -> None:
+    ModelVersion.objects.create(
+        model=market.model,
+        revision="d" * 40,
+        files=market.version.files,
+        storage_path="models/huge",
+        parameters=400_000_000_000,
+        published_at=timezone.now() + timedelta(seconds=1),
+    )
+    huge = ModelVersion.objects.latest("published_at")
+    Recipe.objects.create(
+        version=huge,
+        engine="transformers",
+        accelerator_family="cpu",
+        image="marketplace/runtime-cpu:test",
+        precision="float32",
+    )
+    document = plan(alice, model=huge.public_id, flavor=None)
+    assert not document["accepted"]
+    memory = failed(document)["memory"]
+    # The largest flavor there is, not whichever is cheapest.
+    assert "test-large has 8.0 GiB" in memory["message"]
+    assert memory["remedy"] == "Take a flavor with more memory."
+    refused = alice.api.post("/api/v1/deployments/", {"name": "huge", "model": huge.public_id})
+    assert refused.status_code == 409
+    assert not Deployment.objects.exists()
+
+
+def test_an_alternative_says_what_changes_and_what_it_costs(alice: Person, market: Market) -> None:
+    document = plan(alice, context_length=8192, max_concurrency=64)
+    kinds = {item["kind"]: item for item in document["alternatives"]}
+    shorter = kinds["context_length"]
+    assert shorter["changes"]["context_length"]["from"] == 8192
+    assert shorter["per_hour_difference"] == "0"
+    fits = plan(alice, context_length=shorter["changes"]["context_length"]["to"], max_concurrency=64)
+    assert fits["accepted"]
