@@ -31,6 +31,13 @@ _PYTHON = {"PYTHONUNBUFFERED": "1"}
 IMAGES: Mapping[str, Image] = {
     "marketplace/runtime-cpu": Image(command=(sys.executable, "-m", "runtimes.server"), environment=_PYTHON),
     "marketplace/tune-cpu": Image(command=(sys.executable, "-m", "runtimes.tune"), environment=_PYTHON),
+    **{
+        # Whatever framework is installed here: the notebook server is the same.
+        f"marketplace/workspace-{framework}": Image(
+            command=(sys.executable, "-m", "runtimes.workspace"), environment=_PYTHON
+        )
+        for framework in ("pytorch", "tensorflow", "paddlepaddle", "cuda", "poplar", "poptorch")
+    },
 }
 
 

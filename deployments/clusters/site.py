@@ -84,6 +84,8 @@ class Site:
     """RuntimeClass of pods with accelerators; empty = the node's own."""
     serving_priority_class: str = ""
     tuning_priority_class: str = ""
+    workspace_storage_class: str = ""
+    """StorageClass of workspaces' volumes; empty = the cluster's default."""
     confines: bool = True
     """Whether namespaces get quotas, network policies and volumes."""
 
@@ -209,6 +211,7 @@ _CHECKS: Mapping[str, Mapping[str, Any]] = {
         "runtime_class": _name,
         "serving_priority_class": _name,
         "tuning_priority_class": _name,
+        "workspace_storage_class": _name,
     },
     "local": {"root": _text},
 }

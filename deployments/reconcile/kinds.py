@@ -1,4 +1,6 @@
-"""What the reconciler's one loop needs to know of a kind of workload. `serving` and `tuning` are two."""
+"""What the reconciler's one loop needs to know of a kind of workload. See `serving`, `tuning`
+and `workspaces`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class Loaded:
     """A row and what belongs to it, as one short read found them."""
 
     row: Any
-    """A Deployment or a FineTuningJob."""
+    """A Deployment, a FineTuningJob or a Workspace."""
     revisions: Mapping[int, Revision] = field(default_factory=dict)
     """Of a deployment: the revision aimed at and the one that serves."""
     deletion: Deletion | None = None
@@ -77,7 +79,7 @@ class Kind(Protocol):
         ...
 
     def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:
-        """Number of the revision (None: of a job) -> the stored specification, of those that were read."""
+        """Number of the revision (None: of what has none) -> the stored specification, of those read."""
         ...
 
     def tariff(self, loaded: Loaded, *, revision: int | None) -> tuple[Flavor, Price]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from deployments.reconcile.kinds import Kind
 from deployments.reconcile.serving import Serving
 from deployments.reconcile.tuning import Tuning
+from deployments.reconcile.workspaces import Workspaces
 
-KINDS: dict[str, Kind] = {"dep": Serving(), "ftj": Tuning()}
+KINDS: dict[str, Kind] = {"dep": Serving(), "ftj": Tuning(), "wsp": Workspaces()}
 """Prefix of the public id -> kind."""
 
 

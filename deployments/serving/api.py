@@ -7,19 +7,17 @@ from typing import Any, ClassVar
 import django_filters
 from django.db.models import QuerySet
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from deployments.clusters.errors import ClusterError
-from deployments.clusters.registry import open_cluster
 from deployments.serving import lifecycle
 from deployments.serving.actions import apply_action
 from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.deletion_api import DeletionActions
-from deployments.serving.models import Deployment, DeploymentState, Event, Plan, PostMortem
+from deployments.serving.models import Deployment, DeploymentState, Plan
 from deployments.serving.plans import make_plan
 from deployments.serving.refusals import refusals_as_problems
 from deployments.serving.rollout_api import RolloutActions
@@ -28,22 +26,16 @@ from deployments.serving.serializers import (
     ActionAskSerializer,
     DeploymentCreateSerializer,
     DeploymentSerializer,
-    EventSerializer,
-    LogSerializer,
     PlanSerializer,
-    PostMortemSerializer,
     ServingAskSerializer,
     TimelinesSerializer,
 )
 from deployments.serving.timelines import timelines
+from deployments.serving.workload_api import LogActions, StoryActions
 from marketplace.accounts.models import Scope
 from marketplace.rest.problems import Problem, invalid
 from marketplace.rest.reading import ColumnListMixin
 from marketplace.rest.views import OrganizationViewSet
-
-LONGEST_LOG = 1000
-LONGEST_NUMBER = 18
-"""Digits. Python refuses to read a number of thousands."""
 
 
 class PlanViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, OrganizationViewSet):
@@ -68,7 +60,9 @@ class DeploymentFilter(django_filters.FilterSet):  # type: ignore[misc]  # has n
     region = django_filters.CharFilter(field_name="cluster__region__slug")
 
 
-class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActions, DeletionActions):
+class DeploymentViewSet(
+    mixins.RetrieveModelMixin, ColumnListMixin, RolloutActions, DeletionActions, StoryActions, LogActions
+):
     """Models served for the organization. Lists show deleted ones only when asked for `state=deleted`."""
 
     queryset = Deployment.objects.select_related("plan", "flavor__accelerator", "cluster__region", "price")
@@ -167,72 +161,12 @@ class DeploymentViewSet(mixins.RetrieveModelMixin, ColumnListMixin, RolloutActio
             )
         return self._answer(changed)
 
-    @extend_schema(responses=EventSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None)
-    def events(self, request: Request, public_id: str) -> Response:
-        """What was asked and what happened, the newest first."""
-        rows = Event.objects.filter(resource=self.get_object().public_id)
-        return self.page_of(rows, EventSerializer)
-
     @extend_schema(responses=TimelinesSerializer)
     @action(detail=True, methods=["get"], filterset_class=None)
     def timeline(self, request: Request, public_id: str) -> Response:
         """How the newest replicas started or are starting, step by step, with what is expected."""
         found = timelines(self.get_object(), now=timezone.now())
         return Response(TimelinesSerializer({"items": found}).data)
-
-    @extend_schema(responses=PostMortemSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None, url_path="post-mortems")
-    def post_mortems(self, request: Request, public_id: str) -> Response:
-        """What is known of replicas that died, the newest first; also after the deletion."""
-        rows = PostMortem.objects.filter(resource=self.get_object().public_id)
-        return self.page_of(rows, PostMortemSerializer)
-
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("after", int, description="Number of the last line already read."),
-            OpenApiParameter("replica", str, description="Uid of a replica; the newest one if left out."),
-            OpenApiParameter(
-                "tail", int, description=f"The last so many lines, at most {LONGEST_LOG}, not the first."
-            ),
-        ],
-        responses=LogSerializer,
-    )
-    @action(detail=True, methods=["get"], filterset_class=None)
-    def logs(self, request: Request, public_id: str) -> Response:
-        """Lines that a replica printed, oldest first; they stay readable after it is gone."""
-        deployment = self.get_object()
-        after = request.query_params.get("after", "0")
-        if not after.isdecimal() or len(after) > LONGEST_NUMBER:
-            raise invalid([{"field": "after", "message": f"{after[:40]!r} is not a line number."}])
-        tail = request.query_params.get("tail")
-        if tail is not None and not (
-            tail.isdecimal() and len(tail) <= LONGEST_NUMBER and 1 <= int(tail) <= LONGEST_LOG
-        ):
-            message = f"{tail[:40]!r} is not a number of lines from 1 to {LONGEST_LOG}."
-            raise invalid([{"field": "tail", "message": message}])
-        try:
-            lines = open_cluster(deployment.cluster).logs(
-                deployment.public_id,
-                pod=request.query_params.get("replica"),
-                after=int(after),
-                limit=int(tail) if tail else LONGEST_LOG,
-                tail=tail is not None,
-            )
-        except ClusterError as error:
-            raise Problem(
-                status=503,
-                type="cluster-unreachable",
-                title="Cluster does not answer",
-                detail="The logs cannot be read right now; try again in a minute.",
-                headers={"Retry-After": "10"},
-            ) from error
-        return Response(
-            {
-                "items": [{"number": line.number, "text": line.text} for line in lines],
-                "next_after": lines[-1].number if lines else int(after),
-            }
-        )
 
     def _answer(self, deployment: Deployment, *, status: int = status.HTTP_200_OK) -> Response:
         return Response(DeploymentSerializer(deployment).data, status=status)

@@ -76,6 +76,7 @@ class Deployment(Workload):
     plan = models.ForeignKey(Plan, on_delete=models.SET_NULL, null=True, related_name="deployments")
 
     # Wish
+    recipe = models.ForeignKey(Recipe, on_delete=models.PROTECT, related_name="+")
     desired_state = models.CharField(
         max_length=16, choices=DesiredState.choices, default=DesiredState.RUNNING
     )

@@ -91,6 +91,38 @@ class TuningSpec:
         return cls(**_nested(value))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceSpec:
+    """One workspace: a notebook server and the volume that belongs to it."""
+
+    resource: str
+    """Public id of the workspace."""
+    organization: str
+    image: str
+    resources: Resources
+    volume_gib: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    """Of the storage that all share: a workspace sees nothing of it."""
+    grace_seconds: int = 30
+    """From SIGTERM to SIGKILL; kernels are asked to end meanwhile."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> WorkspaceSpec:
+        return cls(**_nested(value))
+
+
+Spec = ServingSpec | TuningSpec | WorkspaceSpec
+
+
+def workspace_path(public_id: str) -> str:
+    """The path that a workspace has at the gateway, and that its server answers below."""
+    return f"/workspaces/{public_id}/"
+
+
 def _nested(value: Mapping[str, Any]) -> dict[str, Any]:
     resources = dict(value["resources"])
     resources["tolerations"] = tuple(resources.get("tolerations", ()))

@@ -1,10 +1,11 @@
-"""The starts of a deployment's replicas, as customers read them: facts, what earlier starts teach, and how
+"""The starts of a workload's replicas, as customers read them: facts, what earlier starts teach, and how
 far the weights are by their own log.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,8 @@ from deployments.clusters.registry import open_cluster
 from deployments.reconcile.kinds import facts_of
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.timeline import Step, learn_steps, timeline
-from deployments.serving.models import Deployment, Replica, Revision
+from deployments.serving.models import Replica, Revision
+from deployments.serving.workload import Workload
 from runtimes.contract import WEIGHTS_CONTAINER, WeightsProgress, parse_weights
 
 log = logging.getLogger(__name__)
@@ -25,15 +27,25 @@ REVISIONS_REMEMBERED = 200
 LINES_OF_WEIGHTS = 20
 
 
-def timelines(deployment: Deployment, *, now: datetime) -> list[dict[str, Any]]:
-    """The newest replicas of a deployment, each with the steps of its start; the newest first."""
-    newest = Replica.objects.filter(resource=deployment.public_id).order_by("-created_at", "-id")
+EarlierStarts = Callable[[Any, int | None], list[ReplicaFacts]]
+"""(workload, number of a revision) -> the newest starts like those of its replicas, whoever's they were."""
+
+
+def timelines(
+    workload: Workload, *, now: datetime, earlier: EarlierStarts | None = None
+) -> list[dict[str, Any]]:
+    """The newest replicas of a workload, each with the steps of its start; the newest first.
+
+    `earlier` is needed of anything but a deployment.
+    """
+    learn_from = earlier or _earlier_starts
+    newest = Replica.objects.filter(resource=workload.public_id).order_by("-created_at", "-id")
     usual: dict[int | None, dict[Step, float]] = {}
     found = []
     for replica in map(facts_of, newest[:REPLICAS_SHOWN]):
         if replica.revision not in usual:
-            usual[replica.revision] = learn_steps(_earlier_starts(deployment, replica.revision))
-        weights = _weights(deployment, replica)
+            usual[replica.revision] = learn_steps(learn_from(workload, replica.revision))
+        weights = _weights(workload, replica)
         steps = timeline(
             replica,
             usual=usual[replica.revision],
@@ -51,7 +63,7 @@ def timelines(deployment: Deployment, *, now: datetime) -> list[dict[str, Any]]:
     return found
 
 
-def _earlier_starts(deployment: Deployment, revision: int | None) -> list[ReplicaFacts]:
+def _earlier_starts(deployment: Any, revision: int | None) -> list[ReplicaFacts]:
     """The newest starts of the same version on the same flavor, whoever's they were."""
     mine = Revision.objects.filter(deployment=deployment, number=revision or 0).first()
     if mine is None:
@@ -65,20 +77,20 @@ def _earlier_starts(deployment: Deployment, revision: int | None) -> list[Replic
     return [facts_of(it) for it in newest if (it.resource, it.revision) in numbers][:STARTS_REMEMBERED]
 
 
-def _weights(deployment: Deployment, replica: ReplicaFacts) -> WeightsProgress | None:
+def _weights(workload: Workload, replica: ReplicaFacts) -> WeightsProgress | None:
     """How far the weights are; None before and after, and when their log cannot be read."""
     if replica.image_pulled_at is None or replica.weights_done_at or replica.started_at or replica.ended_at:
         return None
     try:
-        lines = open_cluster(deployment.cluster).logs(
-            deployment.public_id,
+        lines = open_cluster(workload.cluster).logs(
+            workload.public_id,
             pod=replica.uid,
             container=WEIGHTS_CONTAINER,
             limit=LINES_OF_WEIGHTS,
             tail=True,
         )
     except ClusterError as error:
-        log.warning("%s: how far the weights are is not known: %s", deployment.public_id, error)
+        log.warning("%s: how far the weights are is not known: %s", workload.public_id, error)
         return None
     progress = [found for line in lines if (found := parse_weights(line.text))]
     return progress[-1] if progress else None

@@ -1,4 +1,4 @@
-"""The columns that deployments and fine-tuning jobs share, and who writes each.
+"""The columns that deployments, fine-tuning jobs and workspaces share, and who writes each.
 
 Wish: what the customer asked for. Written by `lifecycle.py` only, which bumps `generation`.
 Fact: what was observed. Written by `deployments.reconcile.reconciler` only, guarded by `generation`.
@@ -15,7 +15,6 @@ from django.utils import timezone
 
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
-from marketplace.catalog.models import Recipe
 from marketplace.hardware.models import Cluster, Flavor
 
 DELETED = "deleted"
@@ -32,7 +31,6 @@ class Workload(models.Model):
 
     # Wish
     generation = models.PositiveIntegerField(default=1)
-    recipe = models.ForeignKey(Recipe, on_delete=models.PROTECT, related_name="+")
     flavor = models.ForeignKey(Flavor, on_delete=models.PROTECT, related_name="+")
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="+")
     price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="+")  # as quoted; kept for good

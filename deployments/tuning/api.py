@@ -15,9 +15,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from deployments.serving.deletion_api import DeletionActions
-from deployments.serving.models import Event, PostMortem
 from deployments.serving.refusals import refusals_as_problems
-from deployments.serving.serializers import EventSerializer, PostMortemSerializer
+from deployments.serving.workload_api import StoryActions
 from deployments.tuning import lifecycle
 from deployments.tuning.datasets import DatasetRefused, add_dataset, delete_dataset
 from deployments.tuning.models import Dataset, DesiredJobState, FineTuningJob, JobState
@@ -83,7 +82,7 @@ class JobFilter(django_filters.FilterSet):  # type: ignore[misc]  # has no type 
     name = django_filters.CharFilter()
 
 
-class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, DeletionActions):
+class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, DeletionActions, StoryActions):
     """Tunes a model on a dataset. The result is a private model that deploys like any other."""
 
     queryset = FineTuningJob.objects.select_related(
@@ -139,20 +138,6 @@ class FineTuningJobViewSet(mixins.RetrieveModelMixin, mixins.ListModelMixin, Del
         with refusals_as_problems():
             job = lifecycle.cancel_job(actor=self.actor, job=self.get_object())
         return Response(JobDetailSerializer(job).data)
-
-    @extend_schema(responses=EventSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None)
-    def events(self, request: Request, public_id: str) -> Response:
-        """What was asked and what happened, the newest first."""
-        rows = Event.objects.filter(resource=self.get_object().public_id)
-        return self.page_of(rows, EventSerializer)
-
-    @extend_schema(responses=PostMortemSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None, url_path="post-mortems")
-    def post_mortems(self, request: Request, public_id: str) -> Response:
-        """What is known of replicas that died, the newest first; also after the deletion."""
-        rows = PostMortem.objects.filter(resource=self.get_object().public_id)
-        return self.page_of(rows, PostMortemSerializer)
 
     @extend_schema(responses=TrainingEventSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, url_path="training-events", ordering="-id")

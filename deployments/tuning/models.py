@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from deployments.serving.workload import Workload
 from marketplace.accounts.models import Organization
-from marketplace.catalog.models import ModelVersion
+from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.ids import PublicIdField
 
 
@@ -77,6 +77,7 @@ class FineTuningJob(Workload):
     public_id = PublicIdField("ftj")
 
     # Wish
+    recipe = models.ForeignKey(Recipe, on_delete=models.PROTECT, related_name="+")
     base = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     training_data = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="+")
     validation_data = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, null=True, related_name="+")

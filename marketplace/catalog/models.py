@@ -173,6 +173,8 @@ class Framework(models.Model):
     version = models.CharField(max_length=40)
     accelerator_family = models.CharField(max_length=8, choices=AcceleratorFamily.choices)
     image = models.CharField(max_length=255)
+    # The same with a notebook server; empty = no workspace is offered.
+    workspace_image = models.CharField(max_length=255, blank=True)
     license = models.ForeignKey(License, on_delete=models.PROTECT, related_name="frameworks")
     description = models.TextField(blank=True)
     source = models.URLField(blank=True)

@@ -33,6 +33,7 @@ class FrameworkSerializer(serializers.ModelSerializer[Framework]):
             "version",
             "accelerator_family",
             "image",
+            "workspace_image",
             "license",
             "description",
             "source",

@@ -102,6 +102,7 @@ INSTALLED_APPS = [
     "marketplace.web",
     "deployments.serving",
     "deployments.tuning",
+    "deployments.workspaces",
     "deployments.clusters",
     "deployments.reconcile",
     "deployments.gateway",
@@ -265,7 +266,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "GenAI Marketplace",
-    "DESCRIPTION": "Catalog, plans, deployments, fine-tuning and usage. Errors are RFC 9457 problem details.",
+    "DESCRIPTION": "Catalog, plans, deployments, fine-tuning, workspaces and usage. "
+    "Errors are RFC 9457 problem details.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -279,6 +281,7 @@ SPECTACULAR_SETTINGS = {
         "ImportStateEnum": "marketplace.catalog.models.ImportState",
         "DeploymentStateEnum": "deployments.serving.models.DeploymentState",
         "JobStateEnum": "deployments.tuning.models.JobState",
+        "WorkspaceStateEnum": "deployments.workspaces.models.WorkspaceState",
     },
     "SERVE_AUTHENTICATION": [],  # the document tells nothing about any customer
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

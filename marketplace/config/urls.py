@@ -14,6 +14,7 @@ api = [
     path("", include("marketplace.billing.urls")),
     path("", include("deployments.serving.urls")),
     path("", include("deployments.tuning.urls")),
+    path("", include("deployments.workspaces.urls")),
 ]
 
 portal = [

@@ -20,12 +20,14 @@ from dockerfile_parse import DockerfileParser
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deployments.clusters.images import find_image
 from deployments.reconcile.manifests import USER_ID
 from marketplace.hardware.models import AcceleratorFamily
 
 ROOT = Path(__file__).parents[2]
-RUNTIMES = sorted((ROOT / "runtimes/containers").glob("*.Containerfile"))
-FILES = [ROOT / "Containerfile", *RUNTIMES]
+WORKSPACE = ROOT / "runtimes/containers/workspace.Containerfile"
+RUNTIMES = sorted(set((ROOT / "runtimes/containers").glob("*.Containerfile")) - {WORKSPACE})
+FILES = [ROOT / "Containerfile", *RUNTIMES, WORKSPACE]
 by_name = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 
 
@@ -136,10 +138,27 @@ def test_there_is_a_file_for_each_family_and_each_image_of_the_catalog() -> None
     }
 
 
-def imports_of(*folders: str) -> Iterator[str]:
+def test_a_workspace_is_made_on_every_framework_that_says_so() -> None:
+    frameworks = tomllib.loads((ROOT / "marketplace/catalog/data/frameworks.toml").read_text())["framework"]
+    offered = [framework for framework in frameworks if framework.get("workspace_image")]
+    names = {framework["workspace_image"] for framework in offered}
+    bases = {(framework["workspace_image"], framework["image"]) for framework in offered}
+    assert len(bases) == len(names), "one image cannot be made on two bases"
+    assert read(WORKSPACE)[2]["FRAMEWORK_IMAGE"] in {framework["image"] for framework in offered}
+    assert {find_image(name).command[1:] for name in names} == {("-m", "runtimes.workspace")}
+
+
+def test_a_workspace_image_has_all_that_its_server_imports() -> None:
+    needed = set(imports_of("runtimes/workspace")) - sys.stdlib_module_names - {"runtimes"}
+    assert needed == {"jupyter_server"}  # part of jupyterlab, which workspace-requirements.txt names
+
+
+def imports_of(*folders: str, besides: str = "none") -> Iterator[str]:
     """Top-level names of everything that the code there imports, but not for type checks alone."""
     for folder in folders:
         for file in (ROOT / folder).rglob("*.py"):
+            if file.is_relative_to(ROOT / besides):
+                continue
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.Import):
                     yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -155,7 +174,9 @@ def test_a_runtime_image_has_all_that_runtimes_import() -> None:
     known = packages_distributions()
     missing = {
         name
-        for name in set(imports_of("runtimes")) - sys.stdlib_module_names - {"runtimes"}
+        for name in set(imports_of("runtimes", besides="runtimes/workspace"))
+        - sys.stdlib_module_names
+        - {"runtimes"}
         if not {canonicalize_name(item) for item in known.get(name, [name])} & installed
     }
     assert missing == set()

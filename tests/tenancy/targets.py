@@ -26,6 +26,7 @@ from marketplace.accounts.models import Role
 from marketplace.billing.models import Price, UsageCause, UsageInterval, UsagePhase
 from marketplace.catalog.models import License, Model
 from marketplace.ids import make_public_id
+from tests.frameworks import add_framework
 from tests.people import Person, add_person
 from tests.tenancy.routes import Route
 
@@ -65,6 +66,7 @@ BODIES: dict[str, Callable[[Target], Any]] = {
     "POST datasets/": lambda target: {"name": "another", "file": examples()},
     "POST fine-tuning-jobs/": lambda target: tuning_wish("another", target.dataset),
     "POST fine-tuning-jobs/estimate/": lambda target: tuning_wish("another", target.dataset),
+    "POST workspaces/": lambda target: workspace_wish("another"),
 }
 """What an owner may send to a route that takes a body."""
 
@@ -188,6 +190,17 @@ def a_fine_tuning_job(person: Person) -> Target:
 
 def tuning_wish(name: str, dataset: str) -> dict[str, Any]:
     return {"name": name, "model": "tests/chatter", "training_dataset": dataset, "flavor": "test-small"}
+
+
+@owned("workspaces")
+def a_workspace(person: Person) -> Target:
+    add_framework()
+    workspace = person.api.post("/api/v1/workspaces/", workspace_wish("lab")).json()["id"]
+    return Target(values={"public_id": workspace}, mark=workspace)
+
+
+def workspace_wish(name: str) -> dict[str, Any]:
+    return {"name": name, "framework": "test-framework", "flavor": "test-small"}
 
 
 def examples() -> SimpleUploadedFile:

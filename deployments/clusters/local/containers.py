@@ -19,13 +19,14 @@ from typing import Any
 from deployments.clusters.images import find_image
 from deployments.clusters.local.pods import Pod
 from deployments.clusters.quantities import parse
+from deployments.clusters.site import STORAGE_CLAIM
 
 MARKER = "LOCAL_CLUSTER_CONTAINER"
 """Environment variable that says which run of which container a process belongs to."""
 _REFERENCE = re.compile(r"\$(\$|\((?P<name>[-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 
 ReadData = Callable[[str, str, str], Mapping[str, Any] | None]
-"""(kind, namespace, name) -> the Secret or ConfigMap, None when there is none."""
+"""(kind, namespace, name) -> the Secret, ConfigMap or PersistentVolumeClaim, None when there is none."""
 
 
 class ConfigurationError(Exception):
@@ -45,12 +46,22 @@ class Places:
 
 
 def build_instruction(
-    pod: Pod, *, number: int, places: Places, volumes: Path, log: Path, read_data: ReadData
+    pod: Pod,
+    *,
+    number: int,
+    places: Places,
+    volumes: Path,
+    claim: Callable[[str], Path],
+    log: Path,
+    read_data: ReadData,
 ) -> dict[str, Any]:
-    """What the shim is told. Raises UnknownImage or ConfigurationError."""
+    """What the shim is told. Raises UnknownImage or ConfigurationError.
+
+    `claim`: uid of a PersistentVolumeClaim -> its folder.
+    """
     container = pod.container
     image = find_image(container["image"], more=places.images)
-    mounts = _mounts(pod, places=places, volumes=volumes, read_data=read_data)
+    mounts = _mounts(pod, places=places, volumes=volumes, claim=claim, read_data=read_data)
     environment = dict(image.environment)
     environment.update(_own_environment(pod, volumes=volumes, checkout=places.checkout))
     for variable, value in _declared_environment(pod, read_data=read_data):
@@ -169,12 +180,18 @@ def _data(pod: Pod, reference: Mapping[str, Any], *, secret: bool, read_data: Re
     return data | {key: value.encode() for key, value in (record.get("stringData") or {}).items()}
 
 
-def _mounts(pod: Pod, *, places: Places, volumes: Path, read_data: ReadData) -> dict[str, str]:
+def _mounts(
+    pod: Pod, *, places: Places, volumes: Path, claim: Callable[[str], Path], read_data: ReadData
+) -> dict[str, str]:
     """Mount path -> real path, made if it is missing."""
     declared = {volume["name"]: volume for volume in pod.spec.get("volumes") or ()}
     mounts = {}
     for mount in pod.container.get("volumeMounts") or ():
-        folder = _volume(pod, declared[mount["name"]], places=places, volumes=volumes, read_data=read_data)
+        volume = declared[mount["name"]]
+        if volume.get("persistentVolumeClaim"):
+            folder = _claimed(pod, volume, places=places, claim=claim, read_data=read_data)
+        else:
+            folder = _volume(pod, volume, volumes=volumes, read_data=read_data)
         if mount.get("subPath"):
             folder /= expand(mount["subPath"], {})
         if not folder.exists():
@@ -183,11 +200,27 @@ def _mounts(pod: Pod, *, places: Places, volumes: Path, read_data: ReadData) -> 
     return mounts
 
 
-def _volume(
-    pod: Pod, volume: Mapping[str, Any], *, places: Places, volumes: Path, read_data: ReadData
+def _claimed(
+    pod: Pod,
+    volume: Mapping[str, Any],
+    *,
+    places: Places,
+    claim: Callable[[str], Path],
+    read_data: ReadData,
 ) -> Path:
-    if volume.get("persistentVolumeClaim"):
+    """The storage that all share, or the folder of a claim of the pod's namespace."""
+    name = volume["persistentVolumeClaim"]["claimName"]
+    if name == STORAGE_CLAIM:
         return places.storage
+    record = read_data("PersistentVolumeClaim", pod.namespace, name)
+    if record is None:
+        raise ConfigurationError(f'persistentvolumeclaim "{name}" not found')
+    folder = claim(record["metadata"]["uid"])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _volume(pod: Pod, volume: Mapping[str, Any], *, volumes: Path, read_data: ReadData) -> Path:
     if volume.get("hostPath"):
         return Path(volume["hostPath"]["path"])
     folder = volumes / "mounts" / str(volume["name"])

@@ -19,6 +19,7 @@ import secrets
 import shutil
 import signal
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,7 @@ from deployments.clusters.local.kubelet import Kubelet
 from deployments.clusters.local.logfiles import prune_logs
 from deployments.clusters.local.pods import TEMPLATE_HASH_LABEL, Pod
 from deployments.clusters.local.rollout import Changes, plan_rollout, template_hash
-from deployments.clusters.local.scheduling import Node, obstacle, requested
+from deployments.clusters.local.scheduling import Node, claims_of, obstacle, requested
 from deployments.clusters.local.store import Record, Store
 from deployments.clusters.port import ObjectRef
 
@@ -129,7 +130,7 @@ class Daemon:
         self._drop_orphans(records, now=now)
         # 2. The scheduler: which of them fit.
         if not self.stopping:
-            self._schedule(now=now)
+            self._schedule(records, now=now)
         # 3. The kubelet: each pod a step further.
         looks += [self._try_advance(pod, now=now) for pod in list(self.pods.values())]
         # 4. What is over is removed.
@@ -176,8 +177,13 @@ class Daemon:
             if pod.owner_uid not in owners and not pod.deleting_since:
                 self._put(replace(pod.with_readiness(False, at=now), deleting_since=now))
 
-    def _schedule(self, *, now: datetime) -> None:
+    def _schedule(self, records: Sequence[Record], *, now: datetime) -> None:
         """Binds waiting pods in the order they were made; one that does not fit does not hold up others."""
+        claims: defaultdict[str, set[str]] = defaultdict(set)
+        for record in records:
+            metadata = record["metadata"]
+            if record["kind"] == "PersistentVolumeClaim" and not metadata.get("deletionTimestamp"):
+                claims[metadata["namespace"]].add(metadata["name"])
         waiting = [
             pod
             for pod in self.pods.values()
@@ -185,7 +191,7 @@ class Daemon:
         ]
         for pod in sorted(waiting, key=lambda pod: (pod.created_at, pod.name)):
             claimed = requested(list(self.pods.values()))
-            if reason := obstacle(pod, node=self.node, claimed=claimed):
+            if reason := obstacle(pod, node=self.node, claimed=claimed, claims=claims[pod.namespace]):
                 self._put(replace(pod, reason="Unschedulable", message=reason))
                 continue
             taken = {other.ip for other in self.pods.values()}
@@ -203,8 +209,9 @@ class Daemon:
                 self.store.ring(pod.resource)
 
     def _remove_objects(self, records: Sequence[Record]) -> bool:
-        """Removes objects that are to go and own nothing any more."""
+        """Removes objects that are to go, own nothing any more and are used by nothing."""
         owners = {pod.owner_uid for pod in self.pods.values()}
+        used = {(pod.namespace, claim) for pod in self.pods.values() for claim in claims_of(pod.spec)}
         namespaces = {record["metadata"].get("namespace") for record in records}
         namespaces |= {pod.namespace for pod in self.pods.values()}
         removed = False
@@ -214,6 +221,11 @@ class Daemon:
                 continue
             if record["kind"] == "Namespace" and metadata["name"] in namespaces:
                 continue
+            if record["kind"] == "PersistentVolumeClaim":
+                if (metadata["namespace"], metadata["name"]) in used:
+                    continue
+                # Before the object: a folder without one would be nobody's.
+                shutil.rmtree(self.store.claim(metadata["uid"]), ignore_errors=True)
             removed |= objects.remove(self.store, ObjectRef.of(record), uid=metadata["uid"])
             self.store.ring(objects.resource_of(record))
         if removed:

@@ -256,6 +256,7 @@ class Kubelet:
                 number=number,
                 places=self.places,
                 volumes=self.store.volumes(pod.uid),
+                claim=self.store.claim,
                 log=self.store.log(pod),
                 read_data=self.read_data,
             )

@@ -16,8 +16,8 @@ from deployments.clusters.errors import ClusterConflict, ClusterRejected
 from deployments.clusters.local.store import Record, Store
 from deployments.clusters.port import RESOURCE_LABEL, Manifest, ObjectRef
 
-OWNING_KINDS = frozenset({"Deployment", "Job", "Namespace"})
-"""Kinds that go only after what they own."""
+OWNING_KINDS = frozenset({"Deployment", "Job", "Namespace", "PersistentVolumeClaim"})
+"""Kinds that go only after what they own, or what uses them."""
 _SET_BY_CLUSTER = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 
 

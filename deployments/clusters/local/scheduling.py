@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,12 +46,17 @@ def requested(pods: Sequence[Pod]) -> dict[str, int]:
     return dict(total)
 
 
-def obstacle(pod: Pod, *, node: Node, claimed: Mapping[str, int]) -> str:
-    """Why the pod cannot be bound now, in numbers; empty when it can."""
+def obstacle(
+    pod: Pod, *, node: Node, claimed: Mapping[str, int], claims: Collection[str] = frozenset()
+) -> str:
+    """Why the pod cannot be bound now, in numbers; empty when it can.
+
+    `claims`: names of the volume claims of its namespace, beside the storage that all share.
+    """
     reasons = [
         f'persistentvolumeclaim "{claim}" not found (the local cluster has "{STORAGE_CLAIM}")'
-        for claim in _claims(pod.spec)
-        if claim != STORAGE_CLAIM
+        for claim in claims_of(pod.spec)
+        if claim != STORAGE_CLAIM and claim not in claims
     ]
     selector = pod.spec.get("nodeSelector") or {}
     missing = {name: value for name, value in selector.items() if node.labels.get(name) != value}
@@ -67,7 +72,8 @@ def obstacle(pod: Pod, *, node: Node, claimed: Mapping[str, int]) -> str:
     return f"0/1 nodes are available: {'; '.join(reasons)}." if reasons else ""
 
 
-def _claims(spec: Mapping[str, Any]) -> list[str]:
+def claims_of(spec: Mapping[str, Any]) -> list[str]:
+    """Names of the volume claims that a pod uses."""
     volumes = spec.get("volumes") or ()
     return [
         volume["persistentVolumeClaim"]["claimName"]

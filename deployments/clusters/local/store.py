@@ -4,6 +4,7 @@
     pods/<uid>.json                          facts of one pod: written by the node alone
     attempts/<uid>/<n>.{json,start,exit}     runs of its container: see `attempts`
     volumes/<uid>/                           its home, temporary folder and emptyDir volumes
+    claims/<uid>/                            files of a PersistentVolumeClaim, as long as it is there
     logs/<resource>/<created>-<uid>.log      its output, kept after it is gone
     changes/<resource>                       touched when something of the resource changed: see `rings`
     node.json                                what the node offers
@@ -95,7 +96,7 @@ class Store:
     def prepare(self) -> None:
         """Makes the folders. Only the owner may read them: secrets are among the objects."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("objects", "pods", "attempts", "volumes", "logs", "changes"):
+        for name in ("objects", "pods", "attempts", "volumes", "claims", "logs", "changes"):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
 
     # --- Objects -------------------------------------------------------------------------------------------
@@ -119,6 +120,10 @@ class Store:
 
     def _object_path(self, ref: ObjectRef) -> Path:
         return self.objects.folder / f"{ref.kind}@{ref.namespace}@{ref.name}.json"
+
+    def claim(self, uid: str) -> Path:
+        """The folder that a PersistentVolumeClaim stands for."""
+        return self.root / "claims" / uid
 
     # --- Pods ----------------------------------------------------------------------------------------------
 

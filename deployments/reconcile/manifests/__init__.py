@@ -14,6 +14,7 @@ from deployments.clusters.site import Site
 from deployments.reconcile.manifests.pods import CONTAINER, USER_ID
 from deployments.reconcile.manifests.serving import disruption_budgets, service, serving_deployment
 from deployments.reconcile.manifests.tuning import tuning_objects
+from deployments.reconcile.manifests.workspace import workspace_manifests
 from deployments.serving.spec import ServingSpec, TuningSpec
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "serving_deployment",
     "serving_manifests",
     "tuning_manifests",
+    "workspace_manifests",
 ]
 
 

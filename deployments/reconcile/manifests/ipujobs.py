@@ -14,15 +14,13 @@ from typing import Any
 
 from deployments.clusters.port import Manifest
 from deployments.reconcile.manifests.objects import hashed, metadata
-from deployments.serving.spec import ServingSpec, TuningSpec
+from deployments.serving.spec import Spec
 
 API_VERSION = "graphcore.ai/v1alpha1"
 KIND = "IPUJob"
 
 
-def ipu_job(
-    spec: ServingSpec | TuningSpec, *, name: str, template: Mapping[str, Any], instances: int
-) -> Manifest:
+def ipu_job(spec: Spec, *, name: str, template: Mapping[str, Any], instances: int) -> Manifest:
     """So many workers, each with a partition of as many IPUs as the flavor has."""
     return hashed(
         {

@@ -16,10 +16,10 @@ from deployments.clusters.port import (
     Manifest,
 )
 from deployments.reconcile.names import namespace_name
-from deployments.serving.spec import ServingSpec, TuningSpec
+from deployments.serving.spec import ServingSpec, Spec
 
 
-def resource_labels(spec: ServingSpec | TuningSpec) -> dict[str, str]:
+def resource_labels(spec: Spec) -> dict[str, str]:
     """Which row an object belongs to, and which revision of it. What selects pods selects by these."""
     labels = {RESOURCE_LABEL: spec.resource}
     if isinstance(spec, ServingSpec):
@@ -32,7 +32,7 @@ def owned(labels: Mapping[str, str]) -> dict[str, str]:
     return {MANAGED_BY_LABEL: MANAGED_BY, **labels}
 
 
-def metadata(name: str, spec: ServingSpec | TuningSpec) -> dict[str, Any]:
+def metadata(name: str, spec: Spec) -> dict[str, Any]:
     """Of an object that belongs to the row of the specification."""
     return {
         "name": name,

@@ -22,7 +22,7 @@ from deployments.reconcile.manifests.weights import (
     weights_containers,
     weights_mounts,
 )
-from deployments.serving.spec import Resources, ServingSpec, TuningSpec
+from deployments.serving.spec import Resources, Spec, TuningSpec
 from marketplace.hardware.attachments import Attachment
 
 CONTAINER = "runtime"
@@ -47,6 +47,9 @@ ENVIRONMENT = {
 }
 
 
+NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attached:
     """What a way of attaching accelerators asks of the pod."""
@@ -66,19 +69,24 @@ ATTACHED: Mapping[Attachment, Attached] = MappingProxyType(
 
 
 def pod_template(
-    spec: ServingSpec | TuningSpec,
+    spec: Spec,
     *,
     site: Site,
     restart_policy: str,
     grace_seconds: int,
     container: Mapping[str, Any],
     pod: Mapping[str, Any] | None = None,
+    claims: Mapping[str, str] = NO_CLAIMS,
 ) -> dict[str, Any]:
-    """The template of the workload's pods; `container` and `pod` hold what is particular to the workload."""
-    priority = site.serving_priority_class if isinstance(spec, ServingSpec) else site.tuning_priority_class
+    """The template of the workload's pods; `container` and `pod` hold what is particular to the workload.
+
+    `claims`: name of a volume claim of the workload's own -> where the container sees it.
+    """
+    # Whoever waits for an answer goes before what runs overnight.
+    priority = site.tuning_priority_class if isinstance(spec, TuningSpec) else site.serving_priority_class
     attached = ATTACHED[spec.resources.attachment]
     versions = cached_versions(spec, site=site)
-    main = {**_container(spec, site=site, versions=versions), **container}
+    main = {**_container(spec, site=site, versions=versions, claims=claims), **container}
     init = weights_containers(
         main, versions=versions, variables=ENVIRONMENT, free_share=site.cache_free_share
     )
@@ -106,7 +114,7 @@ def pod_template(
             "nodeSelector": dict(spec.resources.node_selector),
             "tolerations": [dict(toleration) for toleration in spec.resources.tolerations],
             "containers": [main],
-            "volumes": [*_volumes(spec.resources), *cache_volumes(versions)],
+            "volumes": [*_volumes(spec, claims=claims), *cache_volumes(versions)],
             **{name: value for name, value in optional.items() if value},
             **attached.pod,
             **(pod or {}),
@@ -114,7 +122,7 @@ def pod_template(
     }
 
 
-def environment(spec: ServingSpec | TuningSpec, *, site: Site) -> list[dict[str, Any]]:
+def environment(spec: Spec, *, site: Site) -> list[dict[str, Any]]:
     """The variables that a specification and we set, by name."""
     cached = cache_variables(cached_versions(spec, site=site))
     variables = {**ENVIRONMENT, **spec.environment, **cached}
@@ -122,7 +130,7 @@ def environment(spec: ServingSpec | TuningSpec, *, site: Site) -> list[dict[str,
 
 
 def _container(
-    spec: ServingSpec | TuningSpec, *, site: Site, versions: tuple[CachedVersion, ...]
+    spec: Spec, *, site: Site, versions: tuple[CachedVersion, ...], claims: Mapping[str, str]
 ) -> dict[str, Any]:
     amounts = _amounts(spec.resources)
     attached = ATTACHED[spec.resources.attachment]
@@ -130,6 +138,7 @@ def _container(
     if attached.capabilities:
         capabilities["add"] = list(attached.capabilities)
     mounts = [item for mount in spec.mounts for item in weights_mounts(mount, versions=versions)]
+    mounts += [{"name": name, "mountPath": path} for name, path in claims.items()]
     mounts.append({"name": "scratch", "mountPath": SCRATCH_PATH})
     if spec.resources.accelerator_count:
         mounts.append({"name": "shared-memory", "mountPath": SHARED_MEMORY_PATH})
@@ -157,12 +166,14 @@ def _amounts(resources: Resources) -> dict[str, str]:
     return amounts
 
 
-def _volumes(resources: Resources) -> list[dict[str, Any]]:
+def _volumes(spec: Spec, *, claims: Mapping[str, str]) -> list[dict[str, Any]]:
+    shared = {"storage": STORAGE_CLAIM} if spec.mounts else {}
     volumes: list[dict[str, Any]] = [
-        {"name": "storage", "persistentVolumeClaim": {"claimName": STORAGE_CLAIM}},
-        {"name": "scratch", "emptyDir": {"sizeLimit": str(SCRATCH_BYTES)}},
+        {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+        for name, claim in {**shared, **{name: name for name in claims}}.items()
     ]
-    if resources.accelerator_count:
-        limit = resources.memory_bytes // SHARED_MEMORY_SHARE
+    volumes.append({"name": "scratch", "emptyDir": {"sizeLimit": str(SCRATCH_BYTES)}})
+    if spec.resources.accelerator_count:
+        limit = spec.resources.memory_bytes // SHARED_MEMORY_SHARE
         volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": str(limit)}})
     return volumes

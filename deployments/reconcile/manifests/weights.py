@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.clusters.site import CACHE_CLAIM, Site
-from deployments.serving.spec import Mount, ServingSpec, TuningSpec
+from deployments.serving.spec import Mount, Spec
 from runtimes.contract import WEIGHTS_CONTAINER, CacheEnvironment
 
 CACHE_VOLUME = "cache"
@@ -47,7 +47,7 @@ class CachedVersion:
         return f"{ORIGIN_PATH}{self.mount.mount_path}"
 
 
-def cached_versions(spec: ServingSpec | TuningSpec, *, site: Site) -> tuple[CachedVersion, ...]:
+def cached_versions(spec: Spec, *, site: Site) -> tuple[CachedVersion, ...]:
     """The pod's versions: base weights and adapter. None where the site has no cache.
 
     What has no manifest cannot be verified, so it is read from the storage.
