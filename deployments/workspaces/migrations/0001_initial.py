@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('accounts', '0003_audit_event_is_append_only'),
         ('billing', '0003_usage_phase_outage'),
-        ('catalog', '0006_framework_workspace_image'),
+        ('catalog', '0007_framework_workspace_image'),
         ('hardware', '0004_accelerator_attachment'),
     ]
 

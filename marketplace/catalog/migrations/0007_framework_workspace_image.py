@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0005_tensor_parallel_and_terms'),
+        ('catalog', '0006_model_deleted_at'),
     ]
 
     operations = [
