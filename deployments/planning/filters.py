@@ -26,6 +26,8 @@ class Pool:
     region: str
     family: str
     machine_class: str
+    unusable: str = ""
+    """Why nobody can be given the flavor, such as a number of IPUs that make no partition."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,10 @@ def explain_filters(
         )
         left = kept
     return filters
+
+
+def _hardware(ask: Ask, pool: Pool, offers: Sequence[Offer]) -> str:
+    return f"{pool.flavor} cannot be had: {pool.unusable}" if pool.unusable else ""
 
 
 def _recipe(ask: Ask, pool: Pool, offers: Sequence[Offer]) -> str:
@@ -163,6 +169,7 @@ def _best(ask: Ask, offers: Sequence[Offer], name: str) -> Check | None:
 
 
 _FILTERS = (
+    ("hardware", True, _hardware),
     ("recipe", True, _recipe),
     ("region", True, _region),
     ("machine class", True, _machine_class),

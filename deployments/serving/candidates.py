@@ -28,6 +28,7 @@ from marketplace.billing.models import Price, Quota
 from marketplace.billing.prices import prices_in_force
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.catalog.offers import TUNING_ENGINES
+from marketplace.hardware.attachments import count_problem
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool
 from marketplace.hardware.placement import open_pools
 
@@ -77,6 +78,7 @@ def gather(version: ModelVersion, *, organization: Organization, besides: Deploy
     places = [
         Place(pool=pool, recipe=recipe, price=prices.get((pool.flavor_id, pool.cluster.region_id)))
         for pool in pools
+        if not _problem(pool)
         for recipe in recipes[pool.flavor.accelerator.family]
     ]
     used = {place.recipe.pk: place.recipe for place in places}.values()
@@ -206,7 +208,14 @@ def _pool(pool: NodePool) -> Pool:
         region=pool.cluster.region.slug,
         family=pool.flavor.accelerator.family,
         machine_class=pool.flavor.machine_class,
+        unusable=_problem(pool),
     )
+
+
+def _problem(pool: NodePool) -> str:
+    """Why the flavor of a pool can be given to nobody; empty when it can."""
+    flavor = pool.flavor
+    return count_problem(flavor.accelerator.attachment, flavor.accelerator_count) or ""
 
 
 def _starts(recipes: Collection[Recipe]) -> dict[int, tuple[SeenStart, ...]]:

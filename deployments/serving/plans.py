@@ -260,11 +260,15 @@ def _placement(ask: Ask, choice: Choice, offers: Iterable[Offer]) -> Check:
     asked = {(item.candidate.cluster, item.candidate.flavor) for item in offers if is_asked(item)}
     runnable = {(item.candidate.cluster, item.candidate.flavor) for item in offers}
     families = ", ".join(choice.families) or "none"
+    problem = next(
+        (pool.unusable for pool in choice.pools if pool.unusable and pool.flavor == ask.flavor), ""
+    )
     return Check(
         name="placement",
         passed=bool(asked),
         message=f"{len(runnable)} of {len(choice.pools)} node pools have an accelerator that the model has a "
-        f"recipe for ({families}); {len(asked)} of them match what is asked.",
+        f"recipe for ({families}); {len(asked)} of them match what is asked."
+        + (f" {ask.flavor} cannot be had: {problem}" if problem else ""),
         need=1,
         available=len(asked),
         unit="node pools",

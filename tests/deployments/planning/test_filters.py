@@ -52,4 +52,4 @@ def test_a_pool_is_kept_when_one_of_its_recipes_passes() -> None:
     filters = explain_filters(replace(ASK, precision="int8"), [pool("good")], offers)
     assert filters[-1].left == 1
     filters = explain_filters(replace(ASK, precision="int4"), [pool("good")], offers)
-    assert filters[0].reasons == ("1 × no recipe in int4, only float32, int8",)
+    assert filters[1].reasons == ("1 × no recipe in int4, only float32, int8",)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from deployments.serving.models import Deployment, Plan, Replica
 from marketplace.billing.models import Quota
 from marketplace.catalog.models import Model, ModelVersion, Recipe
-from marketplace.hardware.models import Flavor, NodePool
+from marketplace.hardware.models import Accelerator, Flavor, NodePool
 from tests.market import Market, say_nodes
 from tests.people import Person
 
@@ -276,3 +276,24 @@ def test_an_alternative_says_what_changes_and_what_it_costs(alice: Person, marke
     assert shorter["per_hour_difference"] == "0"
     fits = plan(alice, context_length=shorter["changes"]["context_length"]["to"], max_concurrency=64)
     assert fits["accepted"]
+
+
+def test_a_flavor_of_65_ipus_is_refused_in_one_message_and_blocks_no_other(
+    alice: Person, market: Market
+) -> None:
+    chip = Accelerator.objects.create(
+        slug="ipu", name="IPU", vendor="Any", family="cpu", memory_bytes=2**30, attachment="ipujob"
+    )
+    flavor = Flavor.objects.create(
+        slug="ipu-65",
+        name="65 IPUs",
+        accelerator=chip,
+        accelerator_count=65,
+        vcpus=2,
+        memory_bytes=4 * 2**30,
+        machine_class="bare_metal",
+    )
+    NodePool.objects.create(cluster=market.cluster, flavor=flavor, capacity=1)
+    placement = failed(plan(alice, flavor="ipu-65"))["placement"]
+    assert "ipu-65 cannot be had: " in placement["message"]
+    assert plan(alice, flavor=None)["accepted"]
