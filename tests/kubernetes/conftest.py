@@ -74,7 +74,7 @@ def hands(tmp_path: Path) -> Iterator[Hands]:
     """A stand-in with one node of 8 CPUs and 2 GPUs, whose pods do as they are told."""
     scripted = Scripted(backoff_seconds=0.05)
     node = Node(name="gpu-1", capacity={"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"})
-    pace = Pace(job_backoff=0.05, node_grace=2.0, toleration=0.2)
+    pace = Pace(job_backoff=0.05, node_grace=3.0, toleration=0.2)
     with (
         StandIn(pace=pace) as standin,
         Fleet(standin.kubeconfig(tmp_path / "kubeconfig"), [node], scripted) as fleet,

@@ -26,7 +26,7 @@ class Pace:
 
     job_backoff: float = 0.2
     """Before the first retry of a Job's pod, then twice as long each time. Kubernetes: 10."""
-    node_grace: float = 4.0
+    node_grace: float = 20.0
     """Without news from a node's kubelet (its lease) until the node counts as unreachable. Kubernetes: 40."""
     toleration: float | None = 1.0
     """How long pods stay on a node that is not ready; None = as their tolerations say. Kubernetes: 300."""
