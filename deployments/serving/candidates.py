@@ -28,7 +28,7 @@ from marketplace.billing.models import Price, Quota
 from marketplace.billing.prices import prices_in_force
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.catalog.offers import TUNING_ENGINES
-from marketplace.hardware.attachments import count_problem
+from marketplace.hardware.attachments import Attachment, count_problem
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool
 from marketplace.hardware.placement import open_pools
 
@@ -191,11 +191,13 @@ def device_bytes(flavor: Flavor) -> int:
 def pod_size(pool: NodePool) -> PodSize:
     """What a pod of the pool's flavor asks of a node."""
     resources = pod_resources(pool.flavor, pool)
-    devices = {resources.accelerator_resource: resources.accelerator_count}
+    # Partitions of IPUs are made for a job by their operator: no node has them beforehand.
+    counted = resources.accelerator_resource and resources.attachment == Attachment.DEVICE_PLUGIN
+    devices = {resources.accelerator_resource: resources.accelerator_count} if counted else {}
     return PodSize(
         cpu_millicores=resources.cpu_millicores,
         memory_bytes=resources.memory_bytes,
-        devices=devices if resources.accelerator_resource else {},
+        devices=devices,
         node_selector=resources.node_selector,
         tolerations=resources.tolerations,
     )
