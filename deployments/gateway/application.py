@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from deployments.gateway.calls import request_id_of
@@ -24,8 +24,10 @@ from deployments.gateway.forward import Forwarder
 from deployments.gateway.keys import Keys
 from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import Metrics
+from deployments.gateway.rooms import Rooms
 from deployments.gateway.stopping import Stopping
 from deployments.gateway.upstreams import Upstreams
+from deployments.gateway.workspaces import WorkspaceProxy
 from runtimes.contract import LIVE_PATH, METRICS_PATH, OPENAI_PATH, READY_PATH
 
 
@@ -37,6 +39,9 @@ class Gateway:
         self._keys = Keys(self._database, age=limits.key_age, stale=limits.stale)
         self._directory = Directory(self._database, age=limits.directory_age, stale=limits.stale)
         self._upstreams = Upstreams(limits)
+        self.workspaces = WorkspaceProxy(
+            rooms=Rooms(self._database, age=limits.directory_age, stale=limits.stale), limits=limits
+        )
         self._counts = Counts(self._database, every=limits.flush)
         self._metrics = Metrics()
         self._ready = False
@@ -56,6 +61,7 @@ class Gateway:
         """Counts are written until the end, once more after the last call has been answered."""
         self._stopping.install()
         await self._upstreams.open()
+        await self.workspaces.open()
         writer = asyncio.create_task(self._counts.keep_writing())
         try:
             yield
@@ -65,6 +71,7 @@ class Gateway:
                 await writer
             await self._counts.flush()
             await self._upstreams.close()
+            await self.workspaces.close()
             await asyncio.to_thread(self._database.close)
 
     async def live(self, request: Request) -> Response:
@@ -113,6 +120,8 @@ def create_application(limits: Limits) -> Starlette:
             Route(f"{OPENAI_PATH}/models", gateway.models),
             Route(f"{OPENAI_PATH}/models/{{model}}", gateway.model),
             Route(f"{OPENAI_PATH}/{{path:path}}", _Posts(gateway.forwarder)),
+            Route("/workspaces/{workspace}/{path:path}", gateway.workspaces),
+            WebSocketRoute("/workspaces/{workspace}/{path:path}", gateway.workspaces),
         ],
         exception_handlers={
             GatewayError: _refused,

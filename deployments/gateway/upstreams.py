@@ -1,6 +1,6 @@
 """One try of a call on one replica: an answer that has begun, or a failure that says whether to try another.
 
-The only module of the gateway that knows the HTTP client; none of its errors passes this border. The client
+Beside `workspaces` the only module that knows the HTTP client; none of its errors passes this border. It
 is aiohttp: its pool hands out a connection in constant time and its parser is compiled. With httpx's pool,
 which looks at every connection for every call, 16 callers got a quarter of them through
 (`make bench-gateway`).

@@ -50,6 +50,8 @@ c.ServerApp.port_retries = 0  # on another port nobody would find it
 c.ServerApp.base_url = os.environ["WORKSPACE_PATH"]
 c.ServerApp.root_dir = os.environ["WORKSPACE_FOLDER"]
 c.ServerApp.open_browser = False
+# A pod never runs as root: its manifest says so. The local cluster runs as whoever started it.
+c.ServerApp.allow_root = True
 # Who may call is decided by the gateway, the network policy and the token; the name by which they call is the
 # gateway's.
 c.ServerApp.allow_remote_access = True
@@ -60,5 +62,3 @@ c.IdentityProvider.token = ""
 c.HashedToken.token = ""
 # The gateway passes on no other cookies.
 c.IdentityProvider.cookie_name = "workspace-" + os.environ["WORKSPACE_ID"]
-# Kernels end with the pod, and what they write goes to the log.
-c.ServerApp.shutdown_no_activity_timeout = 0
