@@ -29,7 +29,7 @@ from tests.helm.test_chart import VALUES
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-KUBECONFIG = os.environ.get("MARKETPLACE_TEST_KUBECONFIG") or os.environ.get("KUBECONFIG")
+KUBECONFIG = os.environ.get("MARKETPLACE_TEST_KUBECONFIG")
 LABEL = f"app.kubernetes.io/instance={chart.RELEASE}"
 EVERYWHERE = ("ClusterRole", "ClusterRoleBinding", "PersistentVolume")
 
