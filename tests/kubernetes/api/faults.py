@@ -133,6 +133,7 @@ class Rule:
     verbs: frozenset[str]
     kinds: frozenset[str]
     names: frozenset[str]
+    agents: frozenset[str]
     skip: int
     times: int | None
     rate: float
@@ -148,6 +149,8 @@ class Rule:
         if self.verbs and call.verb not in self.verbs:
             return False
         if (self.kinds and call.kind not in self.kinds) or (self.names and call.name not in self.names):
+            return False
+        if self.agents and call.agent not in self.agents:
             return False
         if self.times is not None and self.struck >= self.times:
             return False
@@ -177,6 +180,7 @@ class Faults:
         verbs: Iterable[str] = (),
         kinds: Iterable[str] = (),
         names: Collection[str] = (),
+        agents: Iterable[str] = (),
         skip: int = 0,
         times: int | None = 1,
         rate: float = 1.0,
@@ -188,6 +192,7 @@ class Faults:
             verbs=frozenset(verbs),
             kinds=frozenset(kinds),
             names=frozenset(names),
+            agents=frozenset(agents),
             skip=skip,
             times=times,
             rate=rate,

@@ -55,8 +55,9 @@ class Jobs:
         namespace, name = key  # type: ignore[misc]
         live = self._server.store.get(self._kind, namespace, name)
         if live is None or live.is_deleting:
-            self._release(namespace, name, live)
+            self._release(namespace, name, spared="")
             return None
+        self._release(namespace, name, spared=live.uid)
         status = dict(live.value.get("status") or {})
         if _ended(status):
             for pod in pods_of(self._server, live):
@@ -120,15 +121,13 @@ class Jobs:
             left = [name for name in finalizers if name != TRACKING]
             self._server.set_metadata(pod, finalizers=left or None)
 
-    def _release(self, namespace: str, name: str, live: Stored | None) -> None:
-        """The Job is going: its pods need not be counted any more."""
+    def _release(self, namespace: str, name: str, *, spared: str) -> None:
+        """Pods of Jobs of this name that are going or gone need not be counted any more; `spared` is the uid
+        of the one that stays.
+        """
         for pod in self._server.store.all(self._server.kinds["Pod"], namespace):
             owner = controller_of(pod.value)
-            if (
-                owner
-                and (owner["kind"], owner["name"]) == ("Job", name)
-                and (live is None or live.uid == owner["uid"])
-            ):
+            if owner and (owner["kind"], owner["name"]) == ("Job", name) and owner["uid"] != spared:
                 self._untrack(pod)
 
     # --- Judging -------------------------------------------------------------------------------------------

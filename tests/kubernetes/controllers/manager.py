@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 SLICE_SECONDS = 0.005
 """How long controllers work before requests get their turn."""
 RETRY_SECONDS = 0.2
+CATCHING_UP = 10_000
+"""Looks; a controller that is never done does not stop the test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class Manager:
         self._task: asyncio.Task[None] | None = None
         self.paused = False
         """While the API server is away nothing can be done."""
+        self.by_hand = False
+        """Nothing is done but by `catch_up`: for tests with a clock of their own."""
         server.store.listeners.append(self._note)
 
     def start(self) -> None:
@@ -70,6 +74,16 @@ class Manager:
     def resume(self) -> None:
         self.paused = False
         self._awake.set()
+
+    def catch_up(self) -> None:
+        """Looks at all that waits, and at all that waits for its time: for clocks that are set forward."""
+        for item, timer in list(self._timers.items()):
+            timer.cancel()
+            self._due(item)
+        for _ in range(CATCHING_UP):
+            if not self._waiting:
+                return
+            self._look(next(iter(self._waiting)))
 
     @property
     def is_idle(self) -> bool:
@@ -88,7 +102,7 @@ class Manager:
             await self._awake.wait()
             self._awake.clear()
             until = time.perf_counter() + SLICE_SECONDS
-            while self._waiting and not self.paused:
+            while self._waiting and not (self.paused or self.by_hand):
                 self._look(next(iter(self._waiting)))
                 if time.perf_counter() > until:
                     await asyncio.sleep(0)
