@@ -18,7 +18,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-cluster test-e2e check chaos chart manifests openapi lock clean
+.PHONY: help install demo run test test-cluster test-e2e check chaos chaos-cluster chart manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,9 @@ chart: $(INSTALLED) ## Lint the Helm chart, render it with every file of helm/ci
 
 chaos: $(INSTALLED) ## Kill components at random and check that everything comes right (ROUNDS=50 SEED=1)
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+chaos-cluster: $(INSTALLED) ## Random faults on a stand-in control plane; check all, bills too (ROUNDS=1000 SEED=1)
+	$(BIN)/python -m tests.chaos.cluster $(if $(filter command line,$(origin ROUNDS)),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 bench-%: $(INSTALLED)
 	@test -f tests/bench/$(subst -,_,$*).py || { \
