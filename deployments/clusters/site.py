@@ -9,7 +9,8 @@ It is written in `Cluster.configuration`, in the admin or in a file of places:
      "cache": {"hostPath": {"path": "/var/cache/marketplace"}}, "cache_free_share": 0.15,
      "caller_namespaces": {"kubernetes.io/metadata.name": "marketplace"}, "caller_cidrs": [],
      "pod_security": "restricted", "runtime_class": "nvidia",
-     "serving_priority_class": "models", "tuning_priority_class": "training"}
+     "serving_priority_class": "models", "tuning_priority_class": "training",
+     "workspace_storage_class": "fast"}
 
 The folder of the cache has to be there on every node and to belong to user and group 10001, whom the pods
 run as: Kubernetes changes the owner of no hostPath. A file system that several nodes share is brought each

@@ -154,7 +154,7 @@ def _url(room: Room, scope: Scope, *, scheme: str) -> URL:
 
 def _passed(room: Room, scope: Scope) -> list[tuple[str, str]]:
     caller = scope.get("client") or ("", 0)
-    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+    scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
     return headers_for_workspace(
         scope["headers"], workspace=room.public_id, scheme=scheme, caller=str(caller[0])
     )

@@ -73,7 +73,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": ["'self'", "data:"],  # icons of the API documentation
         "object-src": ["'none'"],
         "base-uri": ["'none'"],
-        "form-action": ["'self'"],
+        # The button that opens a workspace leads there.
+        "form-action": ["'self'", GATEWAY_URL],
         "frame-ancestors": ["'none'"],
     }
 }

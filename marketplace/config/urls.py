@@ -20,6 +20,7 @@ api = [
 portal = [
     path("", include("deployments.serving.portal_urls")),
     path("", include("deployments.tuning.portal_urls")),
+    path("", include("deployments.workspaces.portal_urls")),
     path("", include("marketplace.accounts.portal_urls")),
     path("", include("marketplace.billing.portal_urls")),
     path("", include("marketplace.web.urls")),

@@ -16,11 +16,12 @@ NAVIGATION = (
     ("catalog", "Catalog"),
     ("deployments", "Deployments"),
     ("fine-tuning", "Fine-tuning"),
+    ("workspaces", "Workspaces"),
     ("usage", "Usage"),
     ("api-keys", "API keys"),
     ("members", "Members"),
 )
-"""URL names and labels, in the order of the work: choose, deploy, tune, pay, and then the housekeeping."""
+"""URL names and labels, in the order of the work: choose, deploy, tune, work, pay; then the housekeeping."""
 
 
 def portal(request: HttpRequest) -> dict[str, Any]:
