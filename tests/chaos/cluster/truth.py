@@ -152,13 +152,15 @@ def wrong_bill(
         found += [f"{who} is billed after the request to stop: {_told(it)}" for it in _within([span], stops)]
     if skew:
         return found
-    ends = [start for start, _ in stops]
-    if billed.stop_requested_at is not None:
-        ends.append(billed.stop_requested_at)
     known = [
         (start, max(seen)) for start, end in ready if (seen := [at for at in looks if start < at <= end])
     ]
-    due = [(start, min([end, *(it for it in ends if it >= start)])) for start, end in known]
+    # A revision that was replaced is the provider's from then on, also when its pods come up later.
+    replaced = [billed.stop_requested_at] if billed.stop_requested_at is not None else []
+    due = [
+        (start, min([end, *replaced, *(asked for asked, until in stops if until > start)]))
+        for start, end in known
+    ]
     if billed.ended_at is not None and all(not any(a <= start < b for a, b in stops) for start, _ in due):
         found += [f"{who} was ready and is not billed from {_told(it)} " for it in _minus(due, paid)]
     return found
