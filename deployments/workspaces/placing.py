@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from deployments.serving.errors import WishRefused
+from deployments.workspaces.addresses import is_apart
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
 from marketplace.billing.prices import price_in_force
@@ -37,6 +38,12 @@ class Place:
 
 def find_place(ask: WorkspaceAsk, *, organization: Organization) -> Place:
     """The cheapest place. Raises WishRefused naming the field that stands in the way."""
+    if not is_apart():
+        raise WishRefused(
+            "This installation offers no workspaces: its gateway has no address of its own. "
+            "Ask the provider.",
+            type="no-workspaces",
+        )
     _require_workspace(ask.framework)
     _require_same_family(ask.framework, ask.flavor)
     open_here = open_pools().filter(flavor=ask.flavor)

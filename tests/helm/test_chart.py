@@ -354,3 +354,29 @@ def test_the_roles_hold_what_the_cluster_port_asks_for_and_no_more() -> None:
 def test_the_roles_can_be_left_to_an_administrator() -> None:
     kinds = {item["kind"] for item in chart.render({"access": {"create": False}})}
     assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+
+
+def routed_paths(manifests: list[chart.Manifest]) -> set[str]:
+    """Where the gateway is reached from outside."""
+    found: set[str] = set()
+    for manifest in manifests:
+        if manifest["metadata"]["labels"].get("app.kubernetes.io/component") != "gateway":
+            continue
+        if manifest["kind"] == "Ingress":
+            found |= {path["path"] for rule in manifest["spec"]["rules"] for path in rule["http"]["paths"]}
+        elif manifest["kind"] == "HTTPRoute":
+            matches = [match for rule in manifest["spec"]["rules"] for match in rule["matches"]]
+            found |= {match["path"]["value"] for match in matches}
+    return found
+
+
+@pytest.mark.parametrize("by", ["ingress", "httpRoute"])
+def test_workspaces_are_reached_from_outside_only_on_a_host_that_is_not_the_portals(by: str) -> None:
+    expose = {"by": by, "parentRefs": [{"name": "public"}]}
+    portal, models = "https://market.example.com", "https://models.example.com"
+
+    apart = chart.render({"expose": expose, "web": {"url": portal}, "gateway": {"url": models}})
+    together = chart.render({"expose": expose, "web": {"url": portal}, "gateway": {"url": portal}})
+
+    assert routed_paths(apart) == {"/v1", "/workspaces"}
+    assert routed_paths(together) == {"/v1"}

@@ -8,6 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from deployments.serving.models import Event
+from deployments.workspaces.checks import check_gateway_is_apart
 from deployments.workspaces.models import Workspace
 from marketplace.accounts.models import AuditEvent, Scope
 from marketplace.billing.models import Quota
@@ -233,3 +234,22 @@ def test_staff_see_workspaces_without_what_opens_them(alice: Person, admin_clien
 
     assert document["id"] in page
     assert row.token_hash not in page
+
+
+def test_no_workspace_is_made_where_it_would_share_the_portals_origin(alice: Person, settings: Settings):
+    settings.WEB_URL = "https://market.example"
+    settings.GATEWAY_URL = "https://market.example:443"
+
+    status, _, message = refusal(alice)
+
+    assert (status, message) == (
+        409,
+        "This installation offers no workspaces: its gateway has no address of its own. Ask the provider.",
+    )
+    assert [warning.id for warning in check_gateway_is_apart(None)] == ["workspaces.W001"]
+
+
+def test_another_port_is_another_origin(settings: Settings):
+    settings.WEB_URL, settings.GATEWAY_URL = "http://127.0.0.1:8080", "http://127.0.0.1:8081"
+
+    assert check_gateway_is_apart(None) == []
