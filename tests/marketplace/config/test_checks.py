@@ -96,3 +96,8 @@ def test_a_broker_that_does_not_answer_is_an_error(settings, url):
 
 def test_the_running_broker_is_fine():
     assert checks.check_broker(None) == []
+
+
+def test_a_database_that_cannot_store_any_text_is_an_error(db, monkeypatch):
+    monkeypatch.setattr(checks, "ENCODING", "KLINGON")
+    assert ids(checks.check_database(None, databases=["default"])) == ["config.E008"]
