@@ -223,7 +223,7 @@ def installed(folder: Path, *, seed: int) -> Iterator[Installation]:
 def _leave_result(storage: Path, resource: str) -> None:
     """What a run that ends well leaves behind. Called in the API server's thread: no database here."""
     job = FineTuningJob(public_id=resource)
-    if not (storage / "outputs" / resource).exists():
+    if not (storage / "outputs" / resource / "result.json").exists():
         write_output(storage, job)
 
 
