@@ -2,7 +2,8 @@
 
 A workspace runs its customer's code on the gateway's address. So it gets no cookie but its own two and no
 API key, and it can set no other cookie: with portal and gateway on one host name, a browser sends the
-portal's session to both. Host and Origin pass as they are, because the notebook server compares them.
+portal's session to both. Nor may it say anything that holds for the whole address, which others share. Host
+and Origin pass as they are, because the notebook server compares them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _HOP_BY_HOP = frozenset(
 _REPLACED = frozenset((b"x-forwarded-for", b"x-real-ip", b"x-scheme", b"forwarded", b"expect"))
 _HANDSHAKE = b"sec-websocket-"
 _WRITTEN_BY_SERVER = frozenset((b"date", b"server"))
+# A browser takes these for all that is at the address: a service worker would see everybody's requests there.
+_OF_THE_ADDRESS = frozenset(
+    (b"service-worker-allowed", b"clear-site-data", b"strict-transport-security", b"alt-svc")
+)
 _API_KEY = b"bearer mk_"
 
 
@@ -49,7 +54,7 @@ def headers_for_workspace(
 def headers_for_browser(headers: Headers, *, workspace: str) -> list[tuple[bytes, bytes]]:
     """What a browser gets of an answer of a workspace."""
     lowered = [(name.lower(), value) for name, value in headers]
-    dropped = _HOP_BY_HOP | _WRITTEN_BY_SERVER | _named(lowered)
+    dropped = _HOP_BY_HOP | _WRITTEN_BY_SERVER | _OF_THE_ADDRESS | _named(lowered)
     return [
         (name, value)
         for name, value in lowered

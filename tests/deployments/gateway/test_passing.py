@@ -73,3 +73,15 @@ def test_a_workspace_sets_its_own_cookies_and_no_others():
         (b"content-type", b"text/html"),
         (b"set-cookie", f"{OWN}=secret; Path=/workspaces/{ID}/".encode()),
     ]
+
+
+def test_a_workspace_says_nothing_that_holds_for_its_neighbors():
+    answer = [
+        (b"Content-Type", b"text/javascript"),
+        (b"Service-Worker-Allowed", b"/"),
+        (b"Clear-Site-Data", b'"*"'),
+        (b"Strict-Transport-Security", b"max-age=31536000; includeSubDomains"),
+        (b"Alt-Svc", b'h2="elsewhere.example:443"'),
+    ]
+
+    assert headers_for_browser(answer, workspace=ID) == [(b"content-type", b"text/javascript")]
