@@ -1,7 +1,8 @@
 """Follows what changes on a cluster, as ids of resources. One connection per kind, one thread each.
 
 A watch is not trusted: one that says nothing for too long is closed and opened again, one whose place is
-forgotten (410 Gone) goes on from now, and what is missed meanwhile is found by the sweep.
+forgotten (410 Gone) goes on from now, and what is missed meanwhile is found by the sweep. None is opened
+again at once: whatever ends every watch as soon as it begins must not be asked without a pause.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import urllib3
 
-from deployments.clusters.errors import ClusterError
+from deployments.clusters.errors import ClusterError, ClusterUnreachable
 from deployments.clusters.kubernetes.connection import Connection, Gone, NotFound, translated
 from deployments.clusters.kubernetes.kinds import ObjectKind
 from deployments.clusters.port import RESOURCE_LABEL
@@ -99,11 +100,12 @@ class Watching:
                 version = self._round(kind, version)
             except (Gone, NotFound):
                 version = ""
-                self._ended.wait(AGAIN_SECONDS)
             except ClusterError as error:
                 if not self._ended.is_set():
                     self._news.put(error)
                 return
+            # Nothing is missed meanwhile: the next round goes on from the version of this one.
+            self._ended.wait(AGAIN_SECONDS)
 
     def _now(self, kind: ObjectKind) -> str:
         """The cluster's resource version now, from the smallest list."""
@@ -147,12 +149,16 @@ class Watching:
 
     def _take(self, line: bytes) -> str:
         """One event. Its resource version; raises Gone when the place is forgotten."""
-        event: dict[str, Any] = json.loads(line)
-        record = event["object"]
-        if event["type"] == "ERROR":
-            raise Gone(record.get("message", ""))
-        metadata = record["metadata"]
-        resource = (metadata.get("labels") or {}).get(RESOURCE_LABEL)
+        try:
+            event: dict[str, Any] = json.loads(line)
+            record = event["object"]
+            if event["type"] == "ERROR":
+                raise Gone(record.get("message", ""))
+            metadata = record["metadata"]
+            resource = (metadata.get("labels") or {}).get(RESOURCE_LABEL)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # A proxy's word. The thread must not die of it: nobody would notice.
+            raise ClusterUnreachable(f"a watch tells {line[:100]!r}, which is no event") from error
         if event["type"] != "BOOKMARK" and resource:
             self._news.put(resource)
         return str(metadata.get("resourceVersion", ""))
