@@ -140,6 +140,7 @@ class _Look:
     def run(self) -> None:
         """Looks until no step is left to take. Raises ClusterError, LeaseLost, Unsettled and bugs."""
         steps: Sequence[Step] = ()
+        conflict: ClusterConflict | None = None
         for _ in range(LOOKS):
             decision = self._once()
             if decision is None:
@@ -147,7 +148,9 @@ class _Look:
             steps = decision.steps
             if not steps:
                 return
-            self._act(steps)
+            conflict = self._act(steps)
+        if conflict is not None:
+            raise conflict  # it lasts, as of a namespace that somebody deletes: no error of ours
         if steps:
             raise Unsettled("; ".join(map(str, steps)))
 
@@ -200,7 +203,8 @@ class _Look:
             raise LeaseLost(self._lease.resource)
         return row
 
-    def _act(self, steps: Sequence[Step]) -> None:
+    def _act(self, steps: Sequence[Step]) -> ClusterConflict | None:
+        """Takes the steps, up to the first that somebody else's change stands in the way of: returns that."""
         assert self._cluster is not None and self._loaded is not None
         row = self._loaded.row
         namespaces = {step.ref.namespace for step in steps if step.creates}
@@ -208,8 +212,8 @@ class _Look:
             remembered = make_ready(
                 namespaces, organization=row.organization, row=row.cluster, cluster=self._cluster
             )
-        except ClusterConflict:
-            return
+        except ClusterConflict as error:
+            return error
         for step in steps:
             self._lease.renew()
             log.info("%s: %s", self._lease.resource, step)
@@ -218,15 +222,16 @@ class _Look:
                     self._cluster.apply(step.manifest)
                 else:
                     self._cluster.delete(step.ref)
-            except ClusterConflict:
+            except ClusterConflict as error:
                 # Somebody changed it meanwhile, or its namespace: look again, decide again.
                 forget(self._cluster)
-                return
+                return error
             except ClusterRejected as error:
                 if remembered:
                     forget(self._cluster)
-                    return  # its namespace may be gone: look again, and make it ready first
+                    return None  # its namespace may be gone: look again, and make it ready first
                 raise ClusterRejected(f"{step.ref}: {error}", field=error.field) from error
+        return None
 
     def _explain(self, loaded: Loaded, problem: Problem) -> Decision:
         if self._seen is not None:
