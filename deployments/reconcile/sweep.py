@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -104,7 +104,12 @@ def sweep_cluster(
             if needs_a_look(kind, loaded, seen.get(loaded.row.public_id, Observation()), now=now()):
                 swept.rung.append(loaded.row.public_id)
                 ring(loaded.row.public_id)
-    for resource in sorted(seen.keys() - known):
+    unknown = seen.keys() - known
+    elsewhere = _rows_of_other_clusters(unknown)
+    for resource in sorted(unknown):
+        if resource in elsewhere:
+            log.error("%s belongs to another cluster, and %s shows it: are they the same one?", resource, row)
+            continue
         _remove_orphans(resource, seen[resource].objects, row=row, cluster=cluster, swept=swept)
     swept.mended += mend_tenants(observed, row=row, cluster=cluster)
     remember_nodes(row.slug, cluster.nodes())  # for plans, which call no cluster
@@ -182,6 +187,20 @@ def split(seen: Observation) -> dict[str, Observation]:
     return {
         resource: Observation(objects=tuple(objects[resource]), pods=tuple(pods[resource]))
         for resource in list(objects.keys() | pods.keys())
+    }
+
+
+def _rows_of_other_clusters(resources: Collection[str]) -> set[str]:
+    """Those of the resources that have a row. Two rows that lead to one cluster must not undo each other.
+
+    No query for none.
+    """
+    if not resources:
+        return set()
+    return {
+        public_id
+        for kind in KINDS.values()
+        for public_id in kind.rows().filter(public_id__in=resources).values_list("public_id", flat=True)
     }
 
 

@@ -10,13 +10,14 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from deployments.clusters.errors import ClusterRejected, ClusterUnreachable
+from deployments.clusters.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
 from deployments.clusters.site import LOCAL
 from deployments.reconcile import leases
 from deployments.reconcile import sweep as sweeping
 from deployments.reconcile.leases import take_lease
 from deployments.reconcile.manifests import serving_manifests
 from deployments.reconcile.reconciler import Outcome, reconcile
+from deployments.reconcile.sweep import Swept, sweep_cluster
 from deployments.reconcile.tenancy import tenancy_manifests
 from deployments.serving.models import Deployment, Replica, Revision
 from deployments.tuning.models import FineTuningJob
@@ -423,6 +424,24 @@ def test_a_bad_row_steps_aside_and_blocks_no_other(world: World) -> None:
     bad.refresh_from_db()
     assert (bad.failures, bad.conditions[-1]["reason"]) == (1, "InternalError")
     assert world.look().rung == []
+
+
+def test_a_conflict_that_lasts_is_told_as_one(world: World) -> None:
+    bot = world.create_deployment()
+    world.cluster.before_call = failing(call="apply", error=ClusterConflict("the namespace is being deleted"))
+    assert world.reconcile(bot) == "stepped aside"
+    assert (bot.failures, bot.conditions[-1]["reason"]) == (1, "Conflict")
+
+
+def test_what_a_row_of_another_cluster_owns_is_no_orphan(world: World) -> None:
+    """Two rows may lead to one cluster by mistake."""
+    bot = running(world)
+    twin = Cluster.objects.create(slug="twin", region=world.row.region, kind="local")
+    swept = Swept()
+    sweep_cluster(twin, cluster=world.cluster, ring=swept.rung.append, now=timezone.now, swept=swept)
+    assert swept.orphans == []
+    assert world.look().rung == []
+    assert bot.state == "running"
 
 
 def test_stray_objects_are_removed_and_then_the_namespace_of_a_stranger(world: World) -> None:
