@@ -38,7 +38,7 @@ class Problem:
     @property
     def is_known(self) -> bool:
         """The cluster answered. Facts can be recorded, only the steps must wait."""
-        return self.reason in ("Rejected", "Forbidden", "NoCapacity")
+        return self.reason in ("Rejected", "Forbidden", "NoCapacity", "Conflict")
 
 
 RECONCILED = "Reconciled"
