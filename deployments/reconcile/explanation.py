@@ -78,7 +78,9 @@ class Why(StrEnum):
     REJECTED = "Rejected"
     FORBIDDEN = "Forbidden"
     CLUSTER_UNREACHABLE = "ClusterUnreachable"
+    CLUSTER_MISCONFIGURED = "ClusterMisconfigured"
     CONFLICT = "Conflict"
+    DELETION_STUCK = "DeletionStuck"
     INTERNAL = "InternalError"
     UNKNOWN = "Unknown"
 
@@ -131,7 +133,9 @@ MEANINGS: Mapping[Why, Meaning] = {
     Why.REJECTED: Meaning("failed", Fixer.PROVIDER, False),
     Why.FORBIDDEN: Meaning("pending", Fixer.PROVIDER, False),
     Why.CLUSTER_UNREACHABLE: Meaning("pending", Fixer.PROVIDER, True),
+    Why.CLUSTER_MISCONFIGURED: Meaning("pending", Fixer.PROVIDER, False),
     Why.CONFLICT: Meaning("pending", Fixer.PROVIDER, True),
+    Why.DELETION_STUCK: Meaning("deleting", Fixer.PROVIDER, True),
     Why.INTERNAL: Meaning("pending", Fixer.PROVIDER, True),
     Why.UNKNOWN: Meaning("pending", Fixer.PROVIDER, True),
 }
@@ -169,7 +173,11 @@ _BY_WORD = {
     "RegistryUnavailable": Why.REGISTRY_UNREACHABLE,
     "Unreachable": Why.CLUSTER_UNREACHABLE,
     "ClusterError": Why.CLUSTER_UNREACHABLE,
+    "Misconfigured": Why.CLUSTER_MISCONFIGURED,
     "InternalError": Why.INTERNAL,
+    "ForeignFinalizer": Why.DELETION_STUCK,
+    "PodDoesNotEnd": Why.DELETION_STUCK,
+    "ObjectDoesNotGo": Why.DELETION_STUCK,
     "Canary": Why.UPDATING,
     "Serving": Why.UPDATING,
     "Cancelled": Why.STOPPING,

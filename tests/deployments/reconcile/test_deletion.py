@@ -231,6 +231,7 @@ def test_a_held_deletion_alerts_once_at_its_deadline_and_ends_when_it_is_let_go(
     bot.refresh_from_db()
     deletion = Deletion.objects.get()
     assert condition(bot, "DeletionStuck")["reason"] == "ForeignFinalizer"
+    assert (bot.explanation["reason"], bot.explanation["who"]) == ("DeletionStuck", "provider")
     assert deletion.stuck_at == world.clock.now() - timedelta(seconds=60)
     (alert,) = (it for it in caplog.records if it.levelno == logging.ERROR)
     assert alert.getMessage().startswith(f"deletion {deletion.public_id} of {bot.public_id} is stuck: ")

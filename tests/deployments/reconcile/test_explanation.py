@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from deployments.clusters.errors import ClusterError
 from deployments.clusters.port import ObjectRef, ObservedObject, ObservedPod
 from deployments.reconcile.explanation import MEANINGS, Fixer, Why, explain, explanation_json
+from deployments.reconcile.reconciler import problem_of
 from deployments.reconcile.scheduling import QuotaExcess, Verdict, read_quota, read_verdict
 from deployments.reconcile.status import State
 from deployments.reconcile.termination import TerminationReason
@@ -127,6 +129,12 @@ def test_every_reason_has_a_meaning_and_a_state_that_exists():
 @pytest.mark.parametrize("end", TerminationReason)
 def test_every_end_has_a_reason(end):
     assert explain(reason=end.value, message="").why is not Why.UNKNOWN
+
+
+@pytest.mark.parametrize("error", ClusterError.__subclasses__())
+def test_every_error_of_a_cluster_has_a_reason(error):
+    problem = problem_of(error("something is wrong"))
+    assert explain(reason=problem.reason, message=problem.message).why is not Why.UNKNOWN
 
 
 def test_the_schedulers_sentence_becomes_numbers():
