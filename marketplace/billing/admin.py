@@ -55,7 +55,7 @@ class QuotaRequestAdmin(ReadOnly, admin.ModelAdmin[QuotaRequest]):
     search_fields = ("organization__slug", "organization__name")
     actions = ("grant", "decline")
 
-    @admin.action(description="Grant: the quota becomes what was asked for", permissions=["decide"])
+    @admin.action(description="Grant: the quota becomes at least what was asked for", permissions=["decide"])
     def grant(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
         self._decide(request, queryset, QuotaRequestState.GRANTED)
 
@@ -75,11 +75,18 @@ class QuotaRequestAdmin(ReadOnly, admin.ModelAdmin[QuotaRequest]):
             row.state, row.decided_at = state, timezone.now()
             row.save(update_fields=["state", "decided_at"])
             if state == QuotaRequestState.GRANTED:
-                Quota.objects.update_or_create(
-                    organization=row.organization,
-                    accelerator_family=row.accelerator_family,
-                    defaults={"limit": row.limit},
-                )
+                _raise_quota(row)
             changes = {"state": [QuotaRequestState.OPEN.value, state.value], "limit": [None, row.limit]}
             record_staff_change(request, action="quotarequest.change", target=row, changes=changes)
         messages.info(request, f"{len(asked)} request(s) {state.label.lower()}.")
+
+
+def _raise_quota(request: QuotaRequest) -> None:
+    """To what was asked for. Never lower: it may have been raised since, for another request or by hand, or
+    taken away, which leaves no limit at all."""
+    lower = Quota.objects.filter(
+        organization=request.organization,
+        accelerator_family=request.accelerator_family,
+        limit__lt=request.limit,
+    )
+    lower.update(limit=request.limit)
