@@ -25,12 +25,8 @@ class Rollback:
     revision: Revision
     """The one to go back to."""
     plan: Plan | None
-    """Whether and for how much it can run today; None when it runs already."""
-
-    @property
-    def takes_back(self) -> bool:
-        """It serves already: the update under way is taken back, and nothing starts anew."""
-        return self.plan is None
+    """Whether and for how much it can run today. None: it serves already, so the update under way is taken
+    back, and nothing starts anew."""
 
 
 def plan_rollback(*, actor: Actor, deployment: Deployment, number: int) -> Rollback:
