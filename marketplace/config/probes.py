@@ -6,6 +6,7 @@ answers to, and a process that is alive must say so however busy its middleware 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -16,6 +17,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+log = logging.getLogger(__name__)
 
 LIVE_PATH = "/live"
 """200 as long as the process can answer at all."""
@@ -46,7 +49,9 @@ class Probes:
             try:
                 await sync_to_async(_ask_database, thread_sensitive=False)()
             except (DatabaseError, InterfaceError) as error:
-                return f"the database does not answer: {error}"
+                # Anybody may ask; where the database is and who we are there is for staff.
+                log.warning("not ready: the database does not answer: %s", error)
+                return "the database does not answer"
             self._ready = True
         return ""
 
