@@ -9,7 +9,7 @@ which looks at every connection for every call, 16 callers got a quarter of them
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -58,6 +58,22 @@ class AnswerBroke(Exception):
     """The replica went away, or fell silent, after its answer had begun."""
 
 
+def open_session(limits: Limits, *, not_added: Iterable[str]) -> aiohttp.ClientSession:
+    """Connections to pods, to be opened inside the event loop that uses them. Bytes pass as they come.
+
+    `not_added`: headers that the client would add by itself.
+    """
+    return aiohttp.ClientSession(
+        # No limit here: the gateway limits the calls themselves.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.answer),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=not_added,
+        trust_env=False,
+    )
+
+
 class Upstreams:
     """Connections to replicas, kept open between calls."""
 
@@ -67,17 +83,7 @@ class Upstreams:
 
     async def open(self) -> None:
         """Begins, inside the event loop that `ask` will use."""
-        self._session = aiohttp.ClientSession(
-            # No limit here: the gateway limits the calls themselves.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._limits.connect, sock_read=self._limits.answer
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_NOT_ADDED,
-            trust_env=False,
-        )
+        self._session = open_session(self._limits, not_added=_NOT_ADDED)
 
     async def close(self) -> None:
         if self._session is not None:

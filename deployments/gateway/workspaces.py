@@ -25,7 +25,7 @@ from deployments.gateway.errors import GatewayError, unavailable, upstream_faile
 from deployments.gateway.limits import Limits
 from deployments.gateway.passing import headers_for_browser, headers_for_workspace, wants_html
 from deployments.gateway.rooms import Room, Rooms
-from deployments.gateway.upstreams import KEEPALIVE_SECONDS
+from deployments.gateway.upstreams import open_session
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +49,7 @@ class WorkspaceProxy:
 
     async def open(self) -> None:
         """Begins, inside the event loop that calls will use."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._limits.connect, sock_read=self._limits.answer
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_ADDED_BY_CLIENT,
-            trust_env=False,
-        )
+        self._session = open_session(self._limits, not_added=_ADDED_BY_CLIENT)
 
     async def close(self) -> None:
         if self._session is not None:
