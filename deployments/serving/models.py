@@ -192,6 +192,16 @@ class Replica(models.Model):
     reason = models.CharField(max_length=80, blank=True)
     message = models.TextField(blank=True)
 
+    class Meta:
+        indexes: ClassVar = [
+            # Every sweep asks for those that live, and rows are kept for good.
+            models.Index(
+                fields=["cluster"],
+                condition=models.Q(finished_at__isnull=True, vanished_at__isnull=True),
+                name="living_replica_by_cluster",
+            ),
+        ]
+
     def __str__(self) -> str:
         return self.name
 
