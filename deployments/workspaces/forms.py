@@ -14,6 +14,7 @@ from deployments.workspaces.serializers import (
 )
 from marketplace.accounts.actors import Actor
 from marketplace.catalog.models import Framework
+from marketplace.hardware.attachments import Attachment
 from marketplace.hardware.models import Flavor
 from marketplace.hardware.placement import open_pools
 
@@ -38,6 +39,7 @@ class WorkspaceForm(forms.Form):
         super().__init__(*args, **options)
         self.actor = actor
         flavors = Flavor.objects.filter(node_pools__in=open_pools()).distinct()
+        flavors = flavors.exclude(accelerator__attachment=Attachment.IPUJOB)  # see `placing`
         families = flavors.values("accelerator__family")
         offered = Framework.objects.filter(listed=True, accelerator_family__in=families)
         for name, rows in (

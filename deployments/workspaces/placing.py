@@ -12,6 +12,7 @@ from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
 from marketplace.billing.prices import price_in_force
 from marketplace.catalog.models import Framework
+from marketplace.hardware.attachments import Attachment
 from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool, Region
 from marketplace.hardware.placement import open_pools
 
@@ -46,6 +47,7 @@ def find_place(ask: WorkspaceAsk, *, organization: Organization) -> Place:
         )
     _require_workspace(ask.framework)
     _require_same_family(ask.framework, ask.flavor)
+    _require_unprivileged(ask.flavor)
     open_here = open_pools().filter(flavor=ask.flavor)
     pools = list(open_here.select_related("flavor__accelerator", "cluster__region"))
     if not pools:
@@ -94,6 +96,7 @@ def _require_same_family(framework: Framework, flavor: Flavor) -> None:
     if has == needs:
         return
     pools = open_pools().filter(flavor__accelerator__family=needs)
+    pools = pools.exclude(flavor__accelerator__attachment=Attachment.IPUJOB)
     fitting = ", ".join(pools.order_by("flavor__slug").values_list("flavor__slug", flat=True).distinct())
     raise WishRefused(
         f"{framework.name} needs {AcceleratorFamily(needs).label}; {flavor.slug} has "
@@ -101,3 +104,15 @@ def _require_same_family(framework: Framework, flavor: Flavor) -> None:
         type="family-mismatch",
         field="flavor",
     )
+
+
+def _require_unprivileged(flavor: Flavor) -> None:
+    """A notebook runs the customer's own code, and the pods of an IPUJob are privileged, with the node's IPC:
+    together they would be the node in a customer's hands."""
+    if flavor.accelerator.attachment == Attachment.IPUJOB:
+        raise WishRefused(
+            f"{flavor.slug} is attached by an IPUJob, whose pods are privileged on their node, so no "
+            "workspace runs on it. Take a flavor attached by a device plug-in.",
+            type="privileged-flavor",
+            field="flavor",
+        )

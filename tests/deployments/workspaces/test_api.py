@@ -12,6 +12,7 @@ from deployments.workspaces.checks import check_gateway_is_apart
 from deployments.workspaces.models import Workspace
 from marketplace.accounts.models import AuditEvent, Scope
 from marketplace.billing.models import Quota
+from marketplace.hardware.attachments import Attachment
 from marketplace.hardware.models import Accelerator, Flavor
 from tests.frameworks import add_framework
 from tests.market import GIB, Market
@@ -193,6 +194,22 @@ def test_a_framework_for_another_accelerator_is_refused_with_flavors_that_fit(al
         "flavor",
         "Test framework needs CPU; gpu-small has NVIDIA GPU. Flavors that fit: test-large, test-small.",
     )
+
+
+def test_a_flavor_whose_pods_are_privileged_is_refused_because_a_notebook_runs_any_code(
+    alice: Person, market: Market
+):
+    chip = market.flavor.accelerator
+    chip.attachment = Attachment.IPUJOB
+    chip.save()
+
+    assert refusal(alice) == (
+        409,
+        "flavor",
+        "test-small is attached by an IPUJob, whose pods are privileged on their node, so no workspace "
+        "runs on it. Take a flavor attached by a device plug-in.",
+    )
+    assert not Workspace.objects.exists()
 
 
 def test_a_framework_without_a_notebook_image_is_refused_with_those_that_have_one(alice: Person):
