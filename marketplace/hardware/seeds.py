@@ -3,11 +3,13 @@ own."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import psutil
+from django.conf import settings
 
 from marketplace.hardware.models import Accelerator, Cluster, Flavor, NodePool, Region
 from marketplace.hardware.places import Places
@@ -15,6 +17,8 @@ from marketplace.seeds import SeedCount, create_missing, find, read_data
 
 GB = 10**9
 GIB = 2**30
+MACHINE_FIELDS = frozenset({"reserve_gib", "cpus_per_core", "at_least"})
+"""Of a node pool without a capacity: what computes it."""
 
 
 def seed_hardware(*, places: Places | None = None, update: bool = False) -> dict[str, SeedCount]:
@@ -83,8 +87,8 @@ def flavor_values(row: Mapping[str, Any], accelerators: Mapping[str, Accelerator
 def node_pool_values(
     row: Mapping[str, Any], clusters: Mapping[str, Cluster], flavors: Mapping[str, Flavor]
 ) -> dict[str, Any]:
-    """A pool with a fixed `capacity`, or with one computed from this machine's memory."""
-    values = {name: value for name, value in row.items() if name not in ("reserve_gib", "at_least")}
+    """A pool with a fixed `capacity`, or with one computed from this machine's memory and CPUs."""
+    values = {name: value for name, value in row.items() if name not in MACHINE_FIELDS}
     values["cluster"] = find(clusters, slug=row["cluster"], of="A node pool")
     values["flavor"] = find(flavors, slug=row["flavor"], of=f"The node pool of {row['cluster']}")
     if "capacity" not in row:
@@ -92,11 +96,41 @@ def node_pool_values(
             total_bytes=psutil.virtual_memory().total,
             reserve_bytes=round(row["reserve_gib"] * GIB),
             workload_bytes=values["flavor"].memory_bytes,
+            cpus=offered_cpus(
+                settings.LOCAL_CLUSTER_CPU, cores=os.cpu_count() or 1, per_core=row["cpus_per_core"]
+            ),
+            workload_cpus=values["flavor"].vcpus,
             at_least=row["at_least"],
         )
     return values
 
 
-def machine_capacity(*, total_bytes: int, reserve_bytes: int, workload_bytes: int, at_least: int) -> int:
-    """How many workloads of `workload_bytes` fit beside the reserve."""
-    return max(at_least, (total_bytes - reserve_bytes) // workload_bytes)
+def machine_capacity(
+    *,
+    total_bytes: int,
+    reserve_bytes: int,
+    workload_bytes: int,
+    cpus: Decimal,
+    workload_cpus: Decimal,
+    at_least: int,
+) -> int:
+    """How many workloads fit: by memory beside the reserve, though never below `at_least`, and by CPUs.
+
+    The scheduler counts CPUs as well: what is promised beyond them waits forever.
+    """
+    by_memory = max(at_least, (total_bytes - reserve_bytes) // workload_bytes)
+    return min(by_memory, int(cpus // workload_cpus))
+
+
+def offered_cpus(quantity: str, *, cores: int, per_core: int) -> Decimal:
+    """What the local cluster offers: a quantity such as "8" or "7500m", empty for `per_core` of each core.
+
+    Raises ValueError when the quantity is neither.
+    """
+    if not quantity:
+        return Decimal(cores * per_core)
+    try:
+        number = Decimal(quantity.removesuffix("m"))
+    except InvalidOperation:
+        raise ValueError(f"LOCAL_CLUSTER_CPU is {quantity!r}: write CPUs as 8 or 7500m") from None
+    return number / 1000 if quantity.endswith("m") else number

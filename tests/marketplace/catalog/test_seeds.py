@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import time
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from deployments.clusters.local.machine import describe_machine
 from marketplace.billing.models import Price
 from marketplace.billing.money import rounded
 from marketplace.billing.prices import price_in_force
@@ -19,7 +21,7 @@ from marketplace.catalog import seeds
 from marketplace.catalog.models import Framework, License, Model, ModelVersion, TaskChoices
 from marketplace.catalog.packages import ConversionFailed, PackageMissing
 from marketplace.hardware.models import Accelerator, Cluster, Flavor, NodePool, Region
-from marketplace.hardware.seeds import machine_capacity
+from marketplace.hardware.seeds import machine_capacity, offered_cpus
 from marketplace.seeds import read_data
 from tests.hub.tiny import tiny_model, write_files
 
@@ -106,15 +108,38 @@ def test_no_revision_is_pinned_twice():
 
 
 @pytest.mark.parametrize(
-    ("case", "total", "expected"),
-    [("a machine of 24 GiB", 24, 5), ("a small machine still serves and tunes", 6, 2)],
+    ("case", "total", "cpus", "expected"),
+    [
+        ("a machine of 24 GiB", 24, "64", 5),
+        ("a small machine still serves and tunes", 6, "8", 2),
+        ("CPUs run out before memory", 24, "8", 4),
+        ("part of a workload's CPUs holds none", 64, "7.5", 3),
+        ("CPUs for one hold one, whatever is wished at least", 64, "3", 1),
+    ],
 )
-def test_the_capacity_follows_the_machine(case: str, total: int, expected: int):
+def test_the_capacity_follows_the_machine(case: str, total: int, cpus: str, expected: int):
     gib = 2**30
-    assert (
-        machine_capacity(total_bytes=total * gib, reserve_bytes=3 * gib, workload_bytes=4 * gib, at_least=2)
-        == expected
+    capacity = machine_capacity(
+        total_bytes=total * gib,
+        reserve_bytes=3 * gib,
+        workload_bytes=4 * gib,
+        cpus=Decimal(cpus),
+        workload_cpus=Decimal(2),
+        at_least=2,
     )
+    assert capacity == expected
+
+
+@pytest.mark.parametrize("quantity", ["", "8", "7500m", "0.5"])
+def test_the_capacity_counts_the_cpus_that_the_local_cluster_offers(quantity: str):
+    pool = next(row for row in read_data("hardware", "places")["node_pool"] if row["cluster"] == "local")
+    cpus = offered_cpus(quantity, cores=os.cpu_count() or 1, per_core=pool["cpus_per_core"])
+    assert cpus * 1000 == describe_machine(cpu=quantity).allocatable["cpu"]
+
+
+def test_cpus_that_are_no_quantity_name_the_setting():
+    with pytest.raises(ValueError, match="LOCAL_CLUSTER_CPU is 'many': write CPUs as 8 or 7500m"):
+        offered_cpus("many", cores=2, per_core=4)
 
 
 @pytest.mark.weights
