@@ -171,7 +171,8 @@ def test_whoever_misses_changes_never_bills_an_outage_that_could_be_known(histor
 
 
 @given(history=changes, looks=moments, data=st.data())
-def test_late_and_repeated_answers_change_nothing(history, looks, data):
+def test_late_and_repeated_answers_bill_nothing_more(history, looks, data):
+    """Where a change was missed, a late answer may look like another outage: never at the customer's cost."""
     fresh = [(pod(changes=history, now=now), now) for now in [*looks, END - 1]]
     expected = seen(*fresh)
     facts, known_until = None, None
@@ -182,7 +183,8 @@ def test_late_and_repeated_answers_change_nothing(history, looks, data):
         for _ in range(2):
             facts = observed_replica(found, before=facts, observed_at=known_until)
         known_until = at(now)
-    assert (facts.outages, facts.ready_at) == (expected.outages, expected.ready_at)
+    assert billed(facts) <= billed(expected)
+    assert facts.ready_at == expected.ready_at
 
 
 @given(

@@ -201,7 +201,7 @@ def test_a_flavor_shows_what_it_is_where_it_is_and_what_it_costs(alice: Person, 
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("family=ipu&machine_class=bare_metal", ["bow-pod16-metal", "ipu-pod16-metal"]),
+        ("family=ipu&machine_class=bare_metal", ["bow-pod16-metal", "c600-4-metal", "ipu-pod16-metal"]),
         ("accelerator=nvidia-b200", ["b200-8-metal"]),
         ("region=local", ["cpu-small"]),
     ],

@@ -1,18 +1,41 @@
-"""What planning says a model takes, against what serving it really took."""
+"""What planning says a model takes, against what serving it really took: each by a server of the test's own,
+whose peak is of nobody else's calls.
+"""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
 
 from deployments.planning.memory import MemoryEstimate, ServingShape, estimate_serving
 from deployments.serving.facts import planning_facts
 from marketplace.catalog.versions import facts_of_folder
-from tests.runtimes.serving import RunningServer
+from runtimes.contract import ServingEnvironment, Task
+from tests.runtimes.serving import RunningServer, start_server
+
+
+@pytest.fixture
+def new_text_server(text_environment: ServingEnvironment) -> Iterator[RunningServer]:
+    with start_server(text_environment) as server:
+        server.wait_ready()
+        yield server
+
+
+@pytest.fixture
+def new_embedding_server(minilm_folder: Path) -> Iterator[RunningServer]:
+    environment = ServingEnvironment(
+        task=Task.FEATURE_EXTRACTION, model_dir=str(minilm_folder), model_name="embed-demo"
+    )
+    with start_server(environment) as server:
+        server.wait_ready()
+        yield server
 
 
 def test_the_peak_of_a_text_model_lies_within_the_estimate(
-    text_server: RunningServer, smollm_folder: Path
+    new_text_server: RunningServer, smollm_folder: Path
 ) -> None:
-    with text_server.openai as client, ThreadPoolExecutor(2) as callers:
+    with new_text_server.openai as client, ThreadPoolExecutor(2) as callers:
 
         def answer(number: int) -> None:
             client.completions.create(
@@ -20,15 +43,15 @@ def test_the_peak_of_a_text_model_lies_within_the_estimate(
             )
 
         list(callers.map(answer, range(4)))
-    check(text_server, estimate(smollm_folder, generates=True, context_length=512, concurrency=2))
+    check(new_text_server, estimate(smollm_folder, generates=True, context_length=512, concurrency=2))
 
 
 def test_the_peak_of_an_embedding_model_lies_within_the_estimate(
-    embedding_server: RunningServer, minilm_folder: Path
+    new_embedding_server: RunningServer, minilm_folder: Path
 ) -> None:
-    with embedding_server.openai as client:
+    with new_embedding_server.openai as client:
         client.embeddings.create(model="embed-demo", input=["word " * 250] * 32)
-    check(embedding_server, estimate(minilm_folder, generates=False, context_length=256, concurrency=8))
+    check(new_embedding_server, estimate(minilm_folder, generates=False, context_length=256, concurrency=8))
 
 
 def estimate(folder: Path, *, generates: bool, context_length: int, concurrency: int) -> MemoryEstimate:
