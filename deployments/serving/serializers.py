@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -32,6 +33,8 @@ DEFAULT_CONTEXT_LENGTH = 2048
 LONGEST_CONTEXT = 2**24
 """Tokens. More than any model has; where the model's own limit is known, that one holds."""
 DEFAULT_CONCURRENCY = 4
+NAMES_SHOWN = 20
+"""Of the names that there are, in a message about one that there is not."""
 
 NAME_VALIDATOR = RegexValidator(
     r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?\Z",
@@ -96,9 +99,16 @@ class NamedRowField(serializers.SlugRelatedField[Any]):
         assert rows is not None  # every use declares it
         found = rows.filter(slug=data).first() if isinstance(data, str) and "\x00" not in data else None
         if found is None:
-            names = ", ".join(rows.order_by("slug").values_list("slug", flat=True)[:20]) or "none"
+            names = _listed(list(rows.order_by("slug").values_list("slug", flat=True)))
             raise serializers.ValidationError(f"{data!r} does not exist. There are: {names}.")
         return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    """For a message: the first NAMES_SHOWN, and how many more there are."""
+    more = len(names) - NAMES_SHOWN
+    shown = ", ".join(names[:NAMES_SHOWN]) or "none"
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 class ServingAskSerializer(StrictSerializer):

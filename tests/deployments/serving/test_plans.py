@@ -13,7 +13,7 @@ from deployments.serving.models import Deployment, Plan, Replica
 from deployments.serving.workload import Workload
 from marketplace.billing.models import Quota
 from marketplace.catalog.models import Model, ModelVersion, Recipe
-from marketplace.hardware.models import Accelerator, Flavor, NodePool
+from marketplace.hardware.models import Accelerator, Flavor, NodePool, Region
 from tests.market import Market, say_nodes
 from tests.people import Person
 
@@ -174,6 +174,17 @@ def test_an_unknown_flavor_is_answered_with_those_there_are(alice: Person, marke
     assert response.json()["errors"] == [
         {"field": "flavor", "message": "'huge' does not exist. There are: test-large, test-small."}
     ]
+
+
+@pytest.mark.parametrize(("regions", "end"), [(20, "r-18, test."), (21, "r-18, r-19 and 1 more.")])
+def test_a_long_list_of_names_says_how_many_more_there_are(
+    alice: Person, market: Market, regions: int, end: str
+) -> None:
+    Region.objects.bulk_create(Region(slug=f"r-{row:02}", name="A region") for row in range(regions - 1))
+    answer = alice.api.post("/api/v1/plans/", {"model": "tests/chatter", "region": "mars"})
+    message = answer.json()["errors"][0]["message"]
+    assert message.startswith("'mars' does not exist. There are: r-00, r-01, ")
+    assert message.endswith(end)
 
 
 def test_a_context_longer_than_the_models_is_refused(alice: Person, market: Market) -> None:
