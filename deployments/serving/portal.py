@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.registry import open_cluster
+from deployments.planning.checks import gib
 from deployments.serving import lifecycle
 from deployments.serving.actions import apply_action
 from deployments.serving.binding import OUTDATED, plan_again, require_current
@@ -80,6 +81,7 @@ class ModelPage(PortalPage):
             "version": self._version(),
             "terms_missing": needs_acceptance(model, organization=self.actor.organization),
             "form": context.get("form") or AskForm(),
+            "memory": _memory_of(context.get("plan")),
         }
 
     def post(self, request: HttpRequest, public_id: str) -> HttpResponseBase:
@@ -187,6 +189,12 @@ class DeploymentPage(RevisionActions):
         return get_object_or_404(
             rows, organization=self.actor.organization, public_id=self.kwargs["public_id"]
         )
+
+
+def _memory_of(plan: Plan | None) -> dict[str, str]:
+    """What a plan says of memory, in the unit that its checks speak of."""
+    memory = plan.answer.get("memory") if plan is not None else None
+    return {name: gib(memory[name]) for name in ("low", "high", "available")} if memory else {}
 
 
 def live_deployments(page: PortalPage) -> Any:

@@ -1,6 +1,8 @@
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from deployments.clusters.local.store import Store
@@ -49,6 +51,19 @@ def test_a_model_is_planned_then_deployed(alice: Person, market: Market) -> None
     assert deployment.name == "bot"
 
 
+def test_the_page_of_a_plan_tells_memory_in_the_unit_of_its_checks(alice: Person, market: Market) -> None:
+    ask = {
+        "flavor": "test-small",
+        "region": "",
+        "replicas": "1",
+        "context_length": "",
+        "max_concurrency": "4",
+    }
+    page = alice.browser.post(f"/models/{market.model.public_id}/", ask).content.decode()
+    assert re.search(r"<dt>Memory</dt><dd>\d+\.\d GiB to \d+\.\d GiB of 4\.0 GiB</dd>", page)
+    assert not re.search(r"\d\s*GB\b", page)
+
+
 def test_a_plan_that_does_not_fit_says_why_and_offers_no_button(alice: Person, market: Market) -> None:
     ask = {"flavor": "", "region": "", "replicas": "1", "context_length": "8192", "max_concurrency": "512"}
     page = alice.browser.post(f"/models/{market.model.public_id}/", ask).content.decode()
@@ -94,6 +109,35 @@ def test_a_stranger_finds_nothing(alice: Person, charlie: Person, market: Market
     assert [charlie.browser.get(path).status_code for path in paths] == [404, 404]
     assert [charlie.browser.post(path, {"action": "delete"}).status_code for path in paths] == [404, 404]
     assert "Chatter" not in charlie.browser.get("/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("task", "call"),
+    [
+        (
+            "text-generation",
+            "client.chat.completions.create(\n"
+            '    model="bot",\n'
+            '    messages=[{"role": "user", "content": "Hello"}],\n'
+            "    max_tokens=64,\n"
+            "    temperature=0,\n"
+            ")</code></pre>",
+        ),
+        (
+            "feature-extraction",
+            'client.embeddings.create(\n    model="bot",\n    input=["Hello"],\n)</code></pre>',
+        ),
+    ],
+)
+def test_the_page_of_a_deployment_shows_the_call_that_its_model_answers(
+    alice: Person, market: Market, task: str, call: str
+) -> None:
+    document = make_deployment(alice)
+    market.model.task = task
+    market.model.save()
+    page = alice.browser.get(f"/deployments/{document['id']}/").content.decode()
+    assert page.count(".create(") == 1
+    assert call in page
 
 
 def test_another_organizations_plan_cannot_be_used(alice: Person, charlie: Person, market: Market) -> None:
