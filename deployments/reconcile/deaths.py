@@ -14,6 +14,7 @@ from datetime import datetime
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.port import Cluster, ObservedEvent
 from deployments.reconcile.decision import ReplicaChange
+from deployments.reconcile.problems import incident_of
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.signatures import Signature, recognize
 from deployments.reconcile.termination import TerminationReason, termination_reason
@@ -122,8 +123,15 @@ def _lines(death: Death, resource: str, cluster: Cluster) -> tuple[tuple[str, ..
             resource, pod=death.replica.uid, container=container, limit=MOST_LINES, tail=True
         )
     except ClusterError as error:
-        log.warning("%s: the last lines of %s are lost: %s", resource, death.replica.name, error)
-        return (), f"The log could not be read: {error}"
+        incident = incident_of(error)
+        log.warning(
+            "%s: the last lines of %s are lost, incident %s: %s",
+            resource,
+            death.replica.name,
+            incident,
+            error,
+        )
+        return (), f"The log could not be read. (incident {incident})"
     return tuple(line.text.replace("\x00", "")[:LONGEST_LINE] for line in found), ""
 
 
@@ -131,5 +139,6 @@ def _events(resource: str, cluster: Cluster) -> tuple[list[ObservedEvent], str]:
     try:
         return cluster.events(resource), ""
     except ClusterError as error:
-        log.warning("%s: the cluster's events are lost: %s", resource, error)
-        return [], f"The cluster's events could not be read: {error}"
+        incident = incident_of(error)
+        log.warning("%s: the cluster's events are lost, incident %s: %s", resource, incident, error)
+        return [], f"The cluster's events could not be read. (incident {incident})"

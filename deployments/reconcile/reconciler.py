@@ -34,9 +34,6 @@ from django.utils import timezone
 from deployments.clusters.errors import (
     ClusterConflict,
     ClusterError,
-    ClusterForbidden,
-    ClusterMisconfigured,
-    ClusterNoCapacity,
     ClusterRejected,
     ClusterUnreachable,
 )
@@ -49,6 +46,7 @@ from deployments.reconcile.deletion import decide_unseen
 from deployments.reconcile.explaining import deletion_explanation, problem_explanation
 from deployments.reconcile.kinds import RELATED, Kind, Loaded, changed, recorded_replicas
 from deployments.reconcile.leases import Lease, LeaseLost, is_held, take_lease
+from deployments.reconcile.problems import incident_of, problem_of
 from deployments.reconcile.receipts import asked_of, deletions_of
 from deployments.reconcile.recording import Overtaken, record
 from deployments.reconcile.registry import kind_of
@@ -106,7 +104,7 @@ def reconcile(
     except LeaseLost:
         return Outcome.BUSY
     except ClusterError as error:
-        log.warning("%s steps aside: %s", resource, error)
+        log.warning("%s steps aside, incident %s: %s", resource, incident_of(error), error)
         look.tell(problem_of(error))
         lease.step_aside(generation=look.generation, at_least=_asked_pause(error))
         return Outcome.STEPPED_ASIDE
@@ -286,35 +284,3 @@ def _asked_pause(error: ClusterError) -> float:
     """Seconds that the cluster asks to be left alone for; not more than a minute, whatever it says."""
     asked = error.retry_after if isinstance(error, ClusterUnreachable) else None
     return min(asked or 0.0, LONGEST_ASKED_PAUSE)
-
-
-def problem_of(error: ClusterError) -> Problem:
-    """A cluster's error in the customer's words."""
-    match error:
-        case ClusterRejected(field=field):
-            where = f" The field is {field}." if field else ""
-            return Problem(reason="Rejected", message=f"The cluster refuses {error}.{where}")
-        case ClusterForbidden():
-            return Problem(
-                reason="Forbidden",
-                message=f"We are not allowed to do this on the cluster. This is ours to mend: {error}",
-            )
-        case ClusterUnreachable():
-            return Problem(
-                reason="Unreachable",
-                message=f"The cluster does not answer. We try again; what runs there goes on: {error}",
-            )
-        case ClusterNoCapacity():
-            return Problem(
-                reason="NoCapacity",
-                message=f"A quota of the cluster is used up. It goes on when there is room again: {error}",
-            )
-        case ClusterMisconfigured():
-            return Problem(
-                reason="Misconfigured",
-                message=f"The cluster is set up wrongly. This is ours to mend: {error}",
-            )
-        case ClusterConflict():
-            return Problem(reason="Conflict", message=f"Somebody else changes the same objects: {error}")
-        case _:
-            return Problem(reason="ClusterError", message=f"The cluster cannot do this now: {error}")

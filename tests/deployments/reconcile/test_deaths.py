@@ -9,6 +9,7 @@ import pytest
 
 from deployments.clusters.errors import ClusterUnreachable
 from deployments.clusters.port import ObservedEvent
+from deployments.reconcile.problems import incident_of
 from deployments.reconcile.reconciler import Outcome
 from deployments.reconcile.signatures import SIGNATURES, recognize
 from deployments.reconcile.termination import TerminationReason
@@ -103,10 +104,12 @@ def test_a_death_is_kept_with_its_last_lines_and_events_also_after_the_deletion(
 def test_logs_that_cannot_be_read_keep_nothing_from_going_on(world: World) -> None:
     bot = running(world)
     world.cluster.crash(bot.public_id, exit_code=1)
-    world.cluster.before_call = failing(call="logs", error=ClusterUnreachable("kubelet timeout"))
+    error = ClusterUnreachable("kubelet timeout")
+    world.cluster.before_call = failing(call="logs", error=error)
     assert world.reconcile(bot) is Outcome.DONE
     (death,) = PostMortem.objects.all()
-    assert (death.lines, death.missing) == ([], ["The log could not be read: kubelet timeout"])
+    incident = incident_of(error)
+    assert (death.lines, death.missing) == ([], [f"The log could not be read. (incident {incident})"])
 
 
 @pytest.mark.django_db(transaction=True)

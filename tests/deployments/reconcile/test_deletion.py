@@ -278,7 +278,7 @@ def test_a_cluster_that_does_not_answer_is_told_and_tried_on(world: World, setti
     world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("no route to host"))
     world.reconcile(bot)
     assert (bot.state, condition(bot, "Ready")["reason"]) == ("deleting", "Deleting")
-    assert "no route to host" in condition(bot, "Ready")["message"]
+    assert "The cluster does not answer." in condition(bot, "Ready")["message"]
 
     world.clock.advance(601)
     Deployment.objects.update(next_look_at=world.clock.now())

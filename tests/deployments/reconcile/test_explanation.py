@@ -9,7 +9,7 @@ import pytest
 from deployments.clusters.errors import ClusterError
 from deployments.clusters.port import ObjectRef, ObservedObject, ObservedPod
 from deployments.reconcile.explanation import MEANINGS, Fixer, Why, explain, explanation_json
-from deployments.reconcile.reconciler import problem_of
+from deployments.reconcile.problems import problem_of
 from deployments.reconcile.scheduling import QuotaExcess, Verdict, read_quota, read_verdict
 from deployments.reconcile.status import State
 from deployments.reconcile.termination import TerminationReason

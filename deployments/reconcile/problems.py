@@ -1,0 +1,65 @@
+"""A cluster's errors in the customer's words.
+
+Their own words are for the log: they name hosts, paths and accounts of the provider. The customer is told a
+fixed sentence and an incident, under which the log has the rest. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+from deployments.clusters.errors import (
+    ClusterConflict,
+    ClusterError,
+    ClusterForbidden,
+    ClusterMisconfigured,
+    ClusterNoCapacity,
+    ClusterRejected,
+    ClusterUnreachable,
+)
+from deployments.reconcile.conditions import Problem
+from deployments.reconcile.scheduling import read_quota
+
+_VARYING = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
+"""What differs between two tellings of one error: addresses of objects, seconds, versions, ports."""
+
+
+def incident_of(error: ClusterError) -> str:
+    """Eight characters that find the error in the log. The same error has the same ones at every look, so
+    that a row which tells of it is not written again."""
+    told = f"{type(error).__name__}: {_VARYING.sub('#', str(error))}"
+    return sha256(told.encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def problem_of(error: ClusterError) -> Problem:
+    """What keeps the cluster from being as wanted, without what only the provider may know."""
+    if isinstance(error, ClusterRejected):  # of the customer's own object
+        where = f" The field is {error.field}." if error.field else ""
+        return Problem(reason="Rejected", message=f"The cluster refuses {error}.{where}")
+    reason, sentence = _told(error)
+    return Problem(reason=reason, message=f"{sentence} (incident {incident_of(error)})")
+
+
+def _told(error: ClusterError) -> tuple[str, str]:
+    """The reason, and the sentence for people."""
+    match error:
+        case ClusterForbidden():
+            return "Forbidden", "We are not allowed to do this on the cluster. This is ours to mend."
+        case ClusterUnreachable():
+            return "Unreachable", "The cluster does not answer. We try again; what runs there goes on."
+        case ClusterNoCapacity():
+            excess = "".join(
+                f" {it.resource}: {it.requested} asked for, {it.used} of {it.limited} used."
+                for it in read_quota(str(error))
+            )
+            return (
+                "NoCapacity",
+                f"A quota of the cluster is used up. It goes on when there is room again.{excess}",
+            )
+        case ClusterMisconfigured():
+            return "Misconfigured", "The cluster is set up wrongly. This is ours to mend."
+        case ClusterConflict():
+            return "Conflict", "Somebody else changes the same objects. We look again."
+        case _:
+            return "ClusterError", "The cluster cannot do this now. We try again."
