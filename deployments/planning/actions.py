@@ -2,7 +2,8 @@
 
 An action is one change of the wish, named by an id that says what it does ("flavor:l4-1", "replicas:2"), so
 that applying it is one call and applying it twice is the same as once. Only what would help now is offered:
-the flavors with room, the replicas that fit, never a change that would be refused or would wait as well.
+the flavors with room, the replicas that fit, the way back from an update without room, never a change that
+would be refused or would wait as well.
 """
 
 from __future__ import annotations
@@ -32,6 +33,18 @@ NOTHING_WRONG = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Update:
+    """A new revision on its way, while an earlier one serves."""
+
+    serving: int
+    """The number of the one that serves."""
+    per_second: Decimal
+    """Of one replica of the one that serves."""
+    makes_room: bool
+    """Whether the one that serves could go first, and holds what the new one needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Situation:
     """A deployment that does not run as wished, and what there is."""
 
@@ -45,6 +58,8 @@ class Situation:
     """Of one replica, as the deployment pays it."""
     candidates: Sequence[Candidate]
     """Everything of the model in the deployment's cluster, with its own flavor; quota and room without it."""
+    update: Update | None = None
+    """None: no revision is to take the place of one that serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +95,12 @@ def read_action(action: str) -> tuple[str, str]:
 
 
 def _all(situation: Situation) -> Iterator[Action]:
-    if situation.reason in NO_PLACE:
+    if situation.reason in NO_PLACE and situation.update is not None:
+        # Fewer replicas would be fewer of those that serve: the first of the new ones needs room before.
+        yield from _end_update(situation, situation.update)
+        yield from _first(_flavors(situation), count=1)
+        yield _wait(situation)
+    elif situation.reason in NO_PLACE:
         yield from _first(_flavors(situation), count=2)
         yield from _fewer_replicas(situation)
         yield _wait(situation)
@@ -94,6 +114,29 @@ def _all(situation: Situation) -> Iterator[Action]:
     elif situation.retry_helps:
         yield _wait(situation)
     yield _pause(situation)
+
+
+def _end_update(situation: Situation, update: Update) -> Iterator[Action]:
+    """Back to what serves; or on without the room for both."""
+    price, own = _per_hour(situation), _own(situation)
+    yield Action(
+        id=f"revision:{update.serving}",
+        title=f"Go back to revision {update.serving}",
+        change={},
+        per_hour_before=price,
+        per_hour_after=update.per_second * situation.ask.replicas * SECONDS_PER_HOUR,
+        effect="it serves now, and goes on",
+    )
+    free = own.free.pods if own is not None and own.free else 0
+    if update.makes_room and situation.ready_replicas + free >= situation.ask.replicas:
+        yield Action(
+            id="strategy:recreate",
+            title=f"Stop revision {update.serving} first",
+            change={"strategy": "recreate"},
+            per_hour_before=price,
+            per_hour_after=price,
+            effect="it makes room, and nothing answers until the new one is ready",
+        )
 
 
 def _first(actions: Iterable[Action], *, count: int) -> Iterator[Action]:

@@ -9,14 +9,15 @@ from typing import Any
 
 from django.db import transaction
 
-from deployments.planning.actions import Action, Situation, find_actions, read_action
-from deployments.serving import lifecycle
+from deployments.planning.actions import Action, Situation, Update, find_actions, read_action
+from deployments.serving import lifecycle, revising
 from deployments.serving.candidates import gather
 from deployments.serving.errors import WishRefused
 from deployments.serving.events import record_wish
 from deployments.serving.explanations import Document, register_actions
-from deployments.serving.models import Deployment, DesiredState
+from deployments.serving.models import Deployment, DesiredState, Strategy
 from deployments.serving.plans import ServingAsk, ask_of, make_plan, quoted
+from deployments.serving.rollouts import RolloutAsk, stable_of
 from deployments.serving.workload import Workload
 from marketplace.accounts.actors import Actor
 from marketplace.billing.models import QuotaRequest
@@ -54,8 +55,18 @@ def apply_action(*, actor: Actor, deployment: Deployment, action: str) -> Deploy
         return deployment
     if chosen.id == "pause":
         return lifecycle.pause_deployment(actor=actor, deployment=deployment)
-    if read_action(chosen.id)[0] == "quota":
-        return _ask_for_quota(actor=actor, deployment=deployment, limit=int(read_action(chosen.id)[1]))
+    field, value = read_action(chosen.id)
+    if field == "revision":
+        return revising.abort_update(actor=actor, deployment=deployment)
+    if field == "strategy":
+        return lifecycle.update_deployment(
+            actor=actor,
+            deployment=deployment,
+            plan=make_plan(actor=actor, ask=ask, besides=deployment),
+            rollout=RolloutAsk(strategy=value),
+        )
+    if field == "quota":
+        return _ask_for_quota(actor=actor, deployment=deployment, limit=int(value))
     plan = make_plan(actor=actor, ask=_changed(ask, chosen.change), besides=deployment)
     return lifecycle.update_deployment(actor=actor, deployment=deployment, plan=plan)
 
@@ -72,7 +83,23 @@ def _find(deployment: Deployment, explanation: Mapping[str, Any]) -> list[Action
             ready_replicas=deployment.ready_replicas,
             per_second=deployment.price.per_second,
             candidates=[item for item in choice.candidates if item.cluster == cluster],
+            update=_update_of(deployment),
         )
+    )
+
+
+def _update_of(deployment: Deployment) -> Update | None:
+    """The update under way, if a revision serves meanwhile."""
+    stable = stable_of(deployment)
+    if deployment.serving_revision is None or stable is None or stable == deployment.target_revision:
+        return None
+    revision = deployment.revisions.select_related("price").get(number=stable)
+    return Update(
+        serving=stable,
+        per_second=revision.price.per_second,
+        makes_room=deployment.canary_weight is None
+        and deployment.strategy == Strategy.ROLLING
+        and revision.flavor_id == deployment.flavor_id,
     )
 
 
@@ -85,6 +112,10 @@ def _holds(deployment: Deployment, *, ask: ServingAsk, action: str) -> bool:
         return ask.flavor is not None and ask.flavor.slug == value
     if field in ("replicas", "context_length", "max_concurrency"):
         return str(getattr(ask, field)) == value
+    if field == "revision":
+        return str(deployment.target_revision) == value
+    if field == "strategy":
+        return deployment.strategy == value
     if field == "quota" and value.isdecimal():
         family = deployment.flavor.accelerator.family
         return QuotaRequest.open_for(deployment.organization, family=family, limit=int(value[:9])).exists()

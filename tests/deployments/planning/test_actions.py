@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deployments.planning.actions import NOTHING_WRONG, Situation, find_actions
+from deployments.planning.actions import NOTHING_WRONG, Situation, Update, find_actions
 from tests.deployments.planning.candidates import ASK, FULL, GIB, ROOM, candidate, shape
 
 HOUR = Decimal(3600)
@@ -48,6 +48,30 @@ def test_replicas_that_run_already_may_be_enough() -> None:
     fewer = actions[0]
     assert (fewer.id, fewer.effect) == ("replicas:2", "2 run already")
     assert (fewer.per_hour_before, fewer.per_hour_after) == (3 * HOUR / 100_000, 2 * HOUR / 100_000)
+
+
+def test_an_update_without_room_is_taken_back_or_replaces_first_but_is_never_shrunk() -> None:
+    ask = replace(WISHED, replicas=2)
+    update = Update(serving=1, per_second=Decimal("0.00002"), makes_room=True)
+    full = [candidate("small", free=FULL)]
+    back, first, wait = find_actions(
+        situation("NoCapacity", ask=ask, ready_replicas=2, candidates=full, update=update)
+    )
+    assert (back.id, back.change, back.effect) == ("revision:1", {}, "it serves now, and goes on")
+    assert (back.per_hour_before, back.per_hour_after) == (2 * HOUR / 100_000, 4 * HOUR / 100_000)
+    assert (first.id, first.change, first.per_hour_after) == (
+        "strategy:recreate",
+        {"strategy": "recreate"},
+        2 * HOUR / 100_000,
+    )
+    assert wait.id == "wait"
+
+
+@pytest.mark.parametrize(("makes_room", "ready"), [(False, 2), (True, 1)])
+def test_nothing_is_stopped_that_would_not_make_room_enough(makes_room: bool, ready: int) -> None:
+    update = Update(serving=1, per_second=Decimal("0.00001"), makes_room=makes_room)
+    stuck = {"ask": replace(WISHED, replicas=2), "candidates": [candidate("small", free=FULL)]}
+    assert ids("NoCapacity", ready_replicas=ready, update=update, **stuck) == ["revision:1", "wait", "pause"]
 
 
 def test_a_model_out_of_memory_gets_more_of_it_or_less_to_do() -> None:

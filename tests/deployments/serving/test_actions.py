@@ -89,6 +89,33 @@ def test_an_action_that_would_not_help_any_more_is_refused_with_those_that_do(
     assert Deployment.objects.get().generation == 1
 
 
+def stuck_update(person: Person, market: Market) -> str:
+    """Revision 1 serves, and revision 2 finds no room."""
+    path = stuck(person, market)
+    Deployment.objects.update(serving_revision=1, fallback_revision=1, ready_replicas=1, explanation=None)
+    assert person.api.patch(path, {"context_length": 1024}).status_code == 200
+    Deployment.objects.update(explanation=explanation(Why.NO_CAPACITY))
+    return path
+
+
+def test_an_update_without_room_is_taken_back_by_one_call(alice: Person, market: Market) -> None:
+    path = stuck_update(alice, market)
+    offered = [action["id"] for action in alice.api.get(path).json()["explanation"]["actions"]]
+    assert offered[:2] == ["revision:1", "strategy:recreate"]
+    answers = [alice.api.post(f"{path}actions/", {"action": "revision:1"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    rows = [answer.json() for answer in answers]
+    assert [(row["target_revision"], row["generation"]) for row in rows] == [(1, 3), (1, 3)]
+
+
+def test_an_update_without_room_replaces_first_by_one_call(alice: Person, market: Market) -> None:
+    path = stuck_update(alice, market)
+    answers = [alice.api.post(f"{path}actions/", {"action": "strategy:recreate"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    row = Deployment.objects.get()
+    assert (row.strategy, row.target_revision, row.generation) == ("recreate", 2, 3)
+
+
 def test_nothing_is_to_be_done_about_a_deployment_that_runs(alice: Person, market: Market) -> None:
     path = stuck(alice, market)
     Deployment.objects.update(explanation=None)
