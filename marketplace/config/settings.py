@@ -216,6 +216,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": SWEEP_SECONDS},
     },
     "prune-storage": {"task": "deployments.tuning.tasks.prune_storage", "schedule": 3600.0},
+    "prune-plans": {"task": "deployments.serving.tasks.prune_plans", "schedule": 3600.0},
     "resume-imports": {"task": "marketplace.catalog.tasks.resume_imports", "schedule": 15.0},
     "probe-hub-token": {"task": "marketplace.catalog.tasks.probe_hub_token", "schedule": 300.0},
 }
