@@ -2,6 +2,8 @@
 whose peak is of nobody else's calls.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,3 +67,11 @@ def check(server: RunningServer, estimate: MemoryEstimate) -> None:
         measured = client.get("/info").json()["memory"]["measured_peak_bytes"]
     assert estimate.unknown == ()
     assert estimate.low <= measured <= estimate.high, (measured / 2**20, estimate.expected / 2**20, estimate)
+
+
+def test_the_peak_is_of_the_process_and_not_of_the_one_that_started_it() -> None:
+    ballast = bytearray(2**30)
+    ballast[:: 2**12] = b"x" * (len(ballast) // 2**12)  # touched, so that it counts
+    code = "from runtimes.server.probes import peak_memory; print(peak_memory())"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 0 < int(printed.stdout) < 2**29
