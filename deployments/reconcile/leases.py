@@ -19,7 +19,9 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 LEASE_SECONDS = 20.0
-"""Longer than the slowest call to a cluster; a dead process blocks its row no longer than this."""
+"""A dead process blocks its row no longer than this. Longer than a call to a cluster that is well; one that
+hangs may outlive it. Then its facts are refused by the token, and a step taken late is mended by the next
+look."""
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 300.0
 
