@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class RunningServer:
     environment: ServingEnvironment
     process: subprocess.Popen[bytes]
     log_file: Path
+    clients: ExitStack
+    """Closes what `http` and `openai` have handed out. A client that is only dropped is closed by the garbage
+    collector, which may come to its socket first and warn of it in the middle of another test.
+    """
 
     @property
     def url(self) -> str:
@@ -37,11 +41,12 @@ class RunningServer:
     @property
     def http(self) -> httpx.Client:
         """A client of its own for each use, so that a test can hang up without touching another."""
-        return httpx.Client(base_url=self.url, timeout=60)
+        return self.clients.enter_context(closing(httpx.Client(base_url=self.url, timeout=60)))
 
     @property
     def openai(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60)
+        client = OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60)
+        return self.clients.enter_context(closing(client))
 
     @property
     def log(self) -> str:
@@ -88,7 +93,10 @@ def start_server(environment: ServingEnvironment) -> Iterator[RunningServer]:
                 stderr=subprocess.STDOUT,
             )
         try:
-            yield RunningServer(environment=environment, process=process, log_file=log_file)
+            with ExitStack() as clients:
+                yield RunningServer(
+                    environment=environment, process=process, log_file=log_file, clients=clients
+                )
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
