@@ -1,4 +1,4 @@
-"""The two ways a runtime gives up before it serves, each with its exit code in the contract."""
+"""The ways a runtime gives up, each with its exit code in the contract."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ class SetupError(Exception):
 
 class EngineFailure(Exception):
     """The engine broke while it served and cannot answer any more; a restart may help. Exit code INTERNAL."""
+
+
+class SequenceFailure(EngineFailure):
+    """One answer cannot be continued; the engine goes on with all others."""

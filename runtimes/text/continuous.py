@@ -2,13 +2,14 @@
 
 Sequences join and leave the batch at every step, over a paged key/value cache. The library has one set of
 sampling settings for all requests and draws from one source of chance; here each request has its own: the
-library is told to be greedy, and a processor of ours turns each row of logits into one whose largest value is
-that request's choice (see sampling.py).
+library is told to be greedy, and a processor of ours leaves only the choice in each row of logits (see
+sampling.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +25,11 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 from transformers.generation.continuous_batching.requests import RequestStatus
 
-from runtimes.errors import EngineFailure
-from runtimes.text.engine import GenerationRequest
-from runtimes.text.sampling import make_generator, needs_processing, process_row
+from runtimes.errors import EngineFailure, SequenceFailure
+from runtimes.text.engine import EVERY_CHOICE, GenerationRequest, Token
+from runtimes.text.sampling import Chooser
+
+logger = logging.getLogger(__name__)
 
 PAGE_TOKENS = 64
 """Tokens in one page of the cache: a prompt's beginning is reused in whole pages, a sequence wastes half a
@@ -43,21 +46,24 @@ A longer prompt is taken in parts, so that it does not hold up running answers.
 class _Running:
     """One request inside the engine.
 
-    `answer` belongs to the generation thread, `arrived` to the event loop.
+    All belongs to the generation thread but `arrived`, which is the event loop's.
     """
 
-    request: GenerationRequest
     loop: asyncio.AbstractEventLoop
-    generator: torch.Generator | None
-    answer: Sequence[int] = ()
+    chooser: Chooser
+    chosen: list[Token] = field(default_factory=list)
+    """What the chooser chose and the library has not delivered."""
+    delivered: int = 0
+    failure: str | None = None
+    """Why this sequence cannot go on."""
     arrived: asyncio.Queue[_Progress] = field(default_factory=asyncio.Queue)
 
 
 @dataclass(frozen=True)
 class _Progress:
-    tokens: Sequence[int] = ()
+    tokens: Sequence[Token] = ()
     finished: bool = False
-    error: str | None = None
+    error: EngineFailure | None = None
 
 
 class ContinuousBatchingEngine:
@@ -68,6 +74,7 @@ class ContinuousBatchingEngine:
     """
 
     name = "transformers-continuous-batching"
+    supports = EVERY_CHOICE
 
     def __init__(
         self, model: PreTrainedModel, *, end_tokens: Sequence[int], max_concurrency: int, cache_tokens: int
@@ -105,13 +112,12 @@ class ContinuousBatchingEngine:
         self._on_failure = on_failure
         self._manager.start()
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[int, None]:
-        """Token ids as they are computed; closing the generator takes the sequence out of the batch."""
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Token, None]:
+        """Tokens as they are computed; closing the generator takes the sequence out of the batch."""
         request_id = f"sequence-{next(self._numbers)}"
         running = _Running(
-            request=request,
             loop=asyncio.get_running_loop(),
-            generator=make_generator(request.sampling, device=self._manager.model.device),
+            chooser=Chooser(request, device=self._manager.model.device),
         )
         self._running[request_id] = running
         try:
@@ -125,7 +131,7 @@ class ContinuousBatchingEngine:
                 for token in progress.tokens:
                     yield token
                 if progress.error is not None:
-                    raise EngineFailure(progress.error)
+                    raise progress.error
                 if progress.finished:
                     return
         finally:
@@ -173,15 +179,17 @@ class _RowProcessor(ContinuousBatchingLogitsProcessor):
         self, scores: torch.Tensor, tensor_arg: torch.Tensor
     ) -> torch.Tensor:  # scores: [rows, vocabulary]
         for index, running in enumerate(self._rows):
-            if running is None or not needs_processing(running.request.sampling):
+            if running is None or running.chooser.is_plain or running.failure is not None:
                 continue
-            scores[index] = process_row(
-                scores[index],
-                sampling=running.request.sampling,
-                prompt=running.request.prompt,
-                answer=running.answer,
-                generator=running.generator,
-            )
+            try:
+                token = running.chooser.choose(scores[index])
+            except Exception as error:
+                logger.exception("a sequence cannot go on")
+                running.failure = str(error)
+                continue
+            running.chosen.append(token)
+            scores[index] = -torch.inf
+            scores[index, token.id] = 0.0
         return scores
 
 
@@ -204,12 +212,24 @@ class _Router(OutputRouter):
                 self._on_failure(output.error)
             if running is None:
                 continue
-            tokens = output.generated_tokens[len(running.answer) :]
-            running.answer = output.generated_tokens
-            progress = _Progress(tokens=tokens, finished=output.is_finished(), error=output.error)
-            news[running.loop].append((running, progress))
+            news[running.loop].append((running, _progress_of(running, output)))
         for loop, items in news.items():
             loop.call_soon_threadsafe(_hand_over, items)
+
+
+def _progress_of(running: _Running, output: Any) -> _Progress:
+    """What is new in the library's account of all it generated for a request."""
+    if output.error is not None:
+        return _Progress(error=EngineFailure(output.error))
+    if running.failure is not None:
+        return _Progress(error=SequenceFailure(running.failure))
+    ids = output.generated_tokens[running.delivered :]
+    running.delivered += len(ids)
+    if running.chooser.is_plain:
+        tokens = [Token(token) for token in ids]
+    else:
+        tokens, running.chosen = running.chosen[: len(ids)], running.chosen[len(ids) :]
+    return _Progress(tokens=tokens, finished=output.is_finished())
 
 
 def _hand_over(items: list[tuple[_Running, _Progress]]) -> None:

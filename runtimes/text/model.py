@@ -67,10 +67,10 @@ class TextModel:
         async with aclosing(self.engine.generate(request)) as tokens:
             async for token in tokens:
                 unreported += 1
-                if token in self.end_tokens:
+                if token.id in self.end_tokens:
                     reason = "stop"
                     break
-                text = assembler.push(token)
+                text = assembler.push(token.id)
                 if assembler.stopped:
                     yield Piece(text, unreported, "stop")
                     return

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from runtimes.errors import EngineFailure
+from runtimes.errors import EngineFailure, SequenceFailure
 from runtimes.text.continuous import MAX_BATCH_TOKENS, ContinuousBatchingEngine
 from runtimes.text.engine import GenerationRequest, Sampling
 
@@ -80,7 +80,26 @@ async def running_engine(
 
 
 async def collect(engine: ContinuousBatchingEngine, request: GenerationRequest) -> list[int]:
-    return [token async for token in engine.generate(request)]
+    return [token.id async for token in engine.generate(request)]
+
+
+class OnlyThese:
+    """Allows a fixed sequence of tokens, then breaks."""
+
+    def __init__(self, *tokens: int, vocabulary: int) -> None:
+        self._left = list(tokens)
+        self._vocabulary = vocabulary
+        self.accepted: list[int] = []
+
+    def allowed(self) -> torch.Tensor | None:
+        if not self._left:
+            raise ValueError("the grammar is over")
+        mask = torch.zeros(self._vocabulary, dtype=torch.bool)
+        mask[self._left.pop(0)] = True
+        return mask
+
+    def accept(self, token: int) -> None:
+        self.accepted.append(token)
 
 
 async def test_greedy_answers_computed_together_equal_plain_generate(
@@ -144,7 +163,7 @@ async def test_tokens_arrive_one_by_one_and_closing_frees_the_place(
     async with running_engine(model) as (engine, _):
         request = GenerationRequest(prompt=prompts[1], max_tokens=1000, sampling=GREEDY)
         async with aclosing(engine.generate(request)) as tokens:
-            first = [await anext(tokens), await anext(tokens)]
+            first = [(await anext(tokens)).id, (await anext(tokens)).id]
             assert engine.active == 1
 
         async with asyncio.timeout(10):
@@ -152,6 +171,50 @@ async def test_tokens_arrive_one_by_one_and_closing_frees_the_place(
                 await asyncio.sleep(0.01)
 
     assert first == generate_plainly(model, prompts[1], max_tokens=2)
+
+
+async def test_logprobs_are_those_of_the_model_whatever_was_chosen(
+    model: Any, prompts: list[list[int]]
+) -> None:
+    sampling = Sampling(temperature=1.5, seed=3, logprobs=2, logit_bias={400: 5.0})
+    request = GenerationRequest(prompt=prompts[0], max_tokens=3, sampling=sampling)
+
+    async with running_engine(model) as (engine, _):
+        tokens = [token async for token in engine.generate(request)]
+
+    answer = [token.id for token in tokens]
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompts[0] + answer])).logits[0, len(prompts[0]) - 1 : -1]
+    logprobs = logits.log_softmax(dim=-1)
+    best = logprobs.topk(2)
+    assert [token.logprob for token in tokens] == pytest.approx(
+        logprobs[range(len(answer)), answer].tolist(), abs=1e-3
+    )
+    assert [[entry[0] for entry in token.top] for token in tokens] == best.indices.tolist()
+    assert [entry[1] for token in tokens for entry in token.top] == pytest.approx(
+        best.values.flatten().tolist(), abs=1e-3
+    )
+
+
+async def test_a_constraint_decides_and_its_end_ends_one_answer_only(
+    model: Any, prompts: list[list[int]]
+) -> None:
+    vocabulary = model.config.vocab_size
+    constraint = OnlyThese(500, 501, vocabulary=vocabulary)
+    seen: list[int] = []
+
+    async with running_engine(model) as (engine, failures):
+        other = asyncio.create_task(
+            collect(engine, GenerationRequest(prompt=prompts[0], max_tokens=8, sampling=GREEDY))
+        )
+        with pytest.raises(SequenceFailure, match="the grammar is over"):
+            async for token in engine.generate(
+                GenerationRequest(prompt=prompts[2], max_tokens=8, sampling=GREEDY, constraint=constraint)
+            ):
+                seen.append(token.id)
+        assert await other == generate_plainly(model, prompts[0], max_tokens=8)
+
+    assert (seen, constraint.accepted, failures) == ([500, 501], [500, 501], [])
 
 
 async def test_it_says_when_it_broke_and_takes_nothing_more(

@@ -4,13 +4,14 @@ import pytest
 import torch
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from runtimes.text.engine import Sampling
-from runtimes.text.sampling import make_generator, needs_processing, process_row
+from runtimes.text.engine import GenerationRequest, Sampling
+from runtimes.text.sampling import Chooser, make_generator, needs_processing, process_row
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])
 CPU = torch.device("cpu")
@@ -33,8 +34,9 @@ def draw(sampling: Sampling, *, times: int) -> torch.Tensor:
         (Sampling(seed=2, top_k=3), LogitsProcessorList([TopKLogitsWarper(3)])),
         (Sampling(seed=3, top_p=0.7), LogitsProcessorList([TopPLogitsWarper(0.7)])),
         (Sampling(seed=4, top_p=0.01), LogitsProcessorList([TopPLogitsWarper(0.01)])),
+        (Sampling(seed=7, min_p=0.3), LogitsProcessorList([MinPLogitsWarper(0.3)])),
     ],
-    ids=["plain", "top-k", "top-p", "only the best"],
+    ids=["plain", "top-k", "top-p", "only the best", "min-p"],
 )
 def test_it_draws_as_often_as_the_probabilities_of_transformers_say(
     sampling: Sampling, processors: LogitsProcessorList
@@ -85,7 +87,31 @@ def test_the_repetition_penalty_is_that_of_transformers() -> None:
     torch.testing.assert_close(row, expected)
 
 
+def test_bias_and_what_is_allowed_decide_together() -> None:
+    sampling = Sampling(temperature=0.0, logit_bias={4: 10.0, 5: 4.5})
+    allowed = torch.tensor([True, True, False, False, False])
+
+    row = process_row(LOGITS, sampling=sampling, prompt=[], answer=[], generator=None, allowed=allowed)
+
+    assert row.tolist() == [2.0, 1.0, -torch.inf, -torch.inf, -torch.inf, -torch.inf]
+    unrestricted = process_row(LOGITS, sampling=sampling, prompt=[], answer=[], generator=None)
+    assert unrestricted.tolist() == [2.0, 1.0, 0.5, 0.0, 9.0, 1.5]
+
+
+def test_logprobs_are_told_of_the_unchanged_row() -> None:
+    sampling = Sampling(temperature=0.0, logit_bias={4: 10.0}, logprobs=2)
+    chooser = Chooser(GenerationRequest(prompt=[1], max_tokens=1, sampling=sampling), device=CPU)
+    expected = LOGITS.log_softmax(dim=-1).tolist()
+
+    token = chooser.choose(LOGITS)
+
+    assert (token.id, token.logprob) == (4, pytest.approx(expected[4]))
+    assert token.top == ((0, pytest.approx(expected[0])), (1, pytest.approx(expected[1])))
+
+
 def test_plain_greedy_decoding_is_left_alone() -> None:
+    assert not needs_processing(Sampling(temperature=0.0, top_p=0.5, seed=1))
+    assert needs_processing(Sampling(temperature=0.0, logprobs=0))
     assert not needs_processing(Sampling(temperature=0.0))
     assert needs_processing(Sampling(temperature=0.0, presence_penalty=0.1))
     assert needs_processing(Sampling(temperature=1.0))
