@@ -57,7 +57,7 @@ def dequantize(file: Path, *, folder: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write(file, work)
-        _tidy(work)
+        tidy(work)
         work.rename(folder)
     except OSError as error:
         # Somebody else finished the same folder first, or the disk is full.
@@ -100,7 +100,7 @@ def _write(file: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Makes the files equal on every machine: no paths, sorted keys, the same permissions, on disk for
     good.
     """

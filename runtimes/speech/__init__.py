@@ -1,0 +1,1 @@
+"""Speech to text: the Whisper family, many clips at once."""
