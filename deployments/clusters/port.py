@@ -11,7 +11,7 @@ list by `MANAGED_BY_LABEL` finds everything of ours, rows or no rows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -145,6 +145,18 @@ class Observation:
             pods=tuple(item for item in self.pods if item.resource == resource),
         )
 
+    def within(self, namespaces: Collection[str]) -> Observation:
+        """The part that is in the namespaces."""
+        return Observation(
+            objects=tuple(item for item in self.objects if item.ref.namespace in namespaces),
+            pods=tuple(item for item in self.pods if item.namespace in namespaces),
+        )
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """Those that anything of it is in; empty for what is in none."""
+        return frozenset({item.ref.namespace for item in self.objects} | {it.namespace for it in self.pods})
+
     @property
     def resources(self) -> frozenset[str]:
         """Public ids of all that is there. What belongs to no row, as a namespace, has none."""
@@ -187,8 +199,12 @@ class Cluster(Protocol):
 
     name: str
 
-    def observe(self, resource: str | None = None) -> Observation:
-        """What is there: of one resource, or (one list per kind, whatever the number of resources) of all."""
+    def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
+        """What is there: of one resource, or (one list per kind, whatever the number of resources) of all.
+
+        Of one that has nothing outside of `namespaces` it is looked for there alone, so that it does not cost
+        more the more others there are. Without any: everywhere.
+        """
         ...
 
     def apply(self, manifest: Manifest) -> None:
@@ -206,6 +222,7 @@ class Cluster(Protocol):
         self,
         resource: str,
         *,
+        namespaces: Collection[str] = (),
         pod: str | None = None,
         container: str = "",
         after: int = 0,
@@ -215,11 +232,11 @@ class Cluster(Protocol):
         """Lines of a container of a pod (uid), or of the resource's newest pod, after line `after`.
 
         Of these the first `limit`, or with `tail` the last; the oldest first in either case. `container` is
-        the name of an init container; empty = the main one.
+        the name of an init container; empty = the main one. `namespaces` as for `observe`.
         """
         ...
 
-    def events(self, resource: str) -> list[ObservedEvent]:
+    def events(self, resource: str, *, namespaces: Collection[str] = ()) -> list[ObservedEvent]:
         """What the cluster's components said of the resource's objects and pods, the oldest first.
 
         Clusters forget events after a while (Kubernetes after an hour): what has to last is recorded by us.

@@ -7,7 +7,7 @@ and never fails: a post-mortem without its last lines is better than a row that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -91,17 +91,25 @@ def deaths_in(changes: Iterable[ReplicaChange]) -> tuple[Death, ...]:
 
 
 def examine(
-    deaths: Sequence[Death], *, resource: str, cluster: Cluster, renew: Callable[[], object]
+    deaths: Sequence[Death],
+    *,
+    resource: str,
+    namespaces: Collection[str],
+    cluster: Cluster,
+    renew: Callable[[], object],
 ) -> tuple[Autopsy, ...]:
-    """What the cluster still has of the deaths. Renews the lease on the way."""
+    """What the cluster still has of the deaths. Renews the lease on the way.
+
+    `namespaces` are those of the resource.
+    """
     if not deaths:
         return ()
     renew()
-    events, why_no_events = _events(resource, cluster)
+    events, why_no_events = _events(resource, namespaces, cluster)
     found = []
     for death in deaths[:MOST_AT_ONCE]:
         renew()
-        lines, why_no_lines = _lines(death, resource, cluster)
+        lines, why_no_lines = _lines(death, resource, namespaces, cluster)
         own = [event for event in events if event.object.endswith(f" {death.replica.name}")][-MOST_EVENTS:]
         told = [*lines, death.replica.message, *(f"{event.reason} {event.message}" for event in own)]
         found.append(
@@ -116,11 +124,18 @@ def examine(
     return tuple(found)
 
 
-def _lines(death: Death, resource: str, cluster: Cluster) -> tuple[tuple[str, ...], str]:
+def _lines(
+    death: Death, resource: str, namespaces: Collection[str], cluster: Cluster
+) -> tuple[tuple[str, ...], str]:
     container = WEIGHTS_CONTAINER if death.reason in _IN_WEIGHTS else ""
     try:
         found = cluster.logs(
-            resource, pod=death.replica.uid, container=container, limit=MOST_LINES, tail=True
+            resource,
+            namespaces=namespaces,
+            pod=death.replica.uid,
+            container=container,
+            limit=MOST_LINES,
+            tail=True,
         )
     except ClusterError as error:
         incident = incident_of(error)
@@ -135,9 +150,9 @@ def _lines(death: Death, resource: str, cluster: Cluster) -> tuple[tuple[str, ..
     return tuple(line.text.replace("\x00", "")[:LONGEST_LINE] for line in found), ""
 
 
-def _events(resource: str, cluster: Cluster) -> tuple[list[ObservedEvent], str]:
+def _events(resource: str, namespaces: Collection[str], cluster: Cluster) -> tuple[list[ObservedEvent], str]:
     try:
-        return cluster.events(resource), ""
+        return cluster.events(resource, namespaces=namespaces), ""
     except ClusterError as error:
         incident = incident_of(error)
         log.warning("%s: the cluster's events are lost, incident %s: %s", resource, incident, error)

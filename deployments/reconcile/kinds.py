@@ -14,11 +14,13 @@ from django.db.models import Q, QuerySet
 from deployments.clusters.port import Cluster, Observation
 from deployments.reconcile.conditions import Problem
 from deployments.reconcile.decision import Decision
+from deployments.reconcile.names import namespace_name
 from deployments.reconcile.outages import Outage
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.serving.models import Deletion, Replica, Revision
 from marketplace.billing.metering import Stretch
 from marketplace.billing.models import Price
+from marketplace.hardware.attachments import Attachment
 from marketplace.hardware.models import Flavor
 
 
@@ -51,6 +53,10 @@ class Kind(Protocol):
         self, rows: Iterable[Any], *, replicas: Mapping[str, Mapping[str, ReplicaFacts]]
     ) -> list[Loaded]:
         """The rows with what belongs to them, in a constant number of queries."""
+        ...
+
+    def namespaces(self, rows: Collection[Any]) -> Mapping[str, frozenset[str]]:
+        """Public id -> the namespaces that anything of the row has ever been wanted in; at most one query."""
         ...
 
     def gather(
@@ -112,6 +118,19 @@ def recorded_replicas(within: Q, *, uids: Collection[str]) -> dict[str, dict[str
     for replica in Replica.objects.filter(within, LIVING | Q(uid__in=uids)):
         found.setdefault(replica.resource, {})[replica.uid] = facts_of(replica)
     return found
+
+
+def namespaces_of(row: Any, attachments: Iterable[str | None]) -> frozenset[str]:
+    """The namespaces of a row's objects, whose accelerators are or were attached in these ways.
+
+    All that its organization has when a specification does not say, or is not there any more: whatever is to
+    be deleted must be found.
+    """
+    said = set(attachments)
+    ways = (
+        [way for way in Attachment if way in said] if said and said <= set(Attachment) else list(Attachment)
+    )
+    return frozenset(namespace_name(row.organization.public_id, attachment=way) for way in ways)
 
 
 def changed(row: Any, **values: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def read_logs(resource: str, seen: Observation, *, replica: str, position: int, 
     """Reads on after line `position` of `replica`, then through the replicas that were created after it."""
     pods = sorted((pod for pod in seen.pods if pod.started_at), key=lambda pod: (pod.created_at, pod.uid))
     uids = [pod.uid for pod in pods]
+    namespaces = {pod.namespace for pod in pods}
     if replica in uids:
         uids = uids[uids.index(replica) :]
     records: list[TrainingRecord] = []
@@ -49,7 +50,9 @@ def read_logs(resource: str, seen: Observation, *, replica: str, position: int, 
             if calls == CALLS_PER_LOOK:
                 return Reading(records=tuple(records), replica=replica, position=position, is_complete=False)
             calls += 1
-            lines = cluster.logs(resource, pod=uid, after=position, limit=LINES_PER_CALL)
+            lines = cluster.logs(
+                resource, namespaces=namespaces, pod=uid, after=position, limit=LINES_PER_CALL
+            )
             for line in lines:
                 position = line.number
                 event = cleaned(parse_event(line.text))

@@ -174,7 +174,8 @@ class _Look:
         self._loaded = Loaded(row=row)
         if self._cluster is None:
             self._cluster = open_cluster(row.cluster)
-        seen = self._cluster.observe(row.public_id).of(row.public_id)
+        namespaces = self._kind.namespaces([row])[row.public_id]
+        seen = self._cluster.observe(row.public_id, namespaces=namespaces).of(row.public_id)
         (loaded,) = self._kind.load([row], replicas=_recorded(row.public_id, seen))
         self._loaded = loaded
         gathered = self._kind.gather(loaded, seen, cluster=self._cluster, renew=self._lease.renew)
@@ -184,6 +185,7 @@ class _Look:
             autopsies = examine(
                 deaths_in(decision.replicas),
                 resource=row.public_id,
+                namespaces=namespaces,
                 cluster=self._cluster,
                 renew=self._lease.renew,
             )

@@ -6,7 +6,7 @@ the old one is removed: dying at any moment between leaves both, never none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from deployments.reconcile.conditions import Problem, conditions_json, problem_i
 from deployments.reconcile.decision import Decision, Happening
 from deployments.reconcile.deletion import decide_deletion
 from deployments.reconcile.explaining import deletion_explanation, serving_explanation
-from deployments.reconcile.kinds import Loaded, changed, standing_problem
+from deployments.reconcile.kinds import Loaded, changed, namespaces_of, standing_problem
 from deployments.reconcile.manifests import disruption_budgets, service, serving_deployment
 from deployments.reconcile.receipts import asked_of, deletions_of
 from deployments.reconcile.replicas import ReplicaFacts
@@ -91,6 +91,14 @@ class Serving:
             )
             for row in rows
         ]
+
+    def namespaces(self, rows: Collection[Deployment]) -> Mapping[str, frozenset[str]]:
+        """Those of all its revisions: one may move it from one way of attaching accelerators to another."""
+        found: dict[int, set[str | None]] = {row.pk: set() for row in rows}
+        ways = Revision.objects.filter(deployment__in=found)
+        for row, way in ways.values_list("deployment", "spec__resources__attachment").distinct():
+            found[row].add(way)
+        return {row.public_id: namespaces_of(row, found[row.pk]) for row in rows}
 
     def gather(
         self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]

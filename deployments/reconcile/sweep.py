@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -25,8 +26,10 @@ from deployments.clusters.port import Cluster, Observation, ObservedObject, Obse
 from deployments.clusters.registry import open_cluster
 from deployments.reconcile.conditions import problem_in
 from deployments.reconcile.kinds import LIVING, RELATED, Kind, Loaded, recorded_replicas
+from deployments.reconcile.names import namespace_name
 from deployments.reconcile.registry import KINDS
 from deployments.reconcile.replicas import ReplicaFacts
+from deployments.reconcile.steps import plan_steps
 from deployments.reconcile.tenants import mend_tenants
 from deployments.serving.models import Replica
 from marketplace.hardware import models as hardware
@@ -46,7 +49,7 @@ class Swept:
     rows: int = 0
     rung: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
-    """Objects without a row, which were deleted."""
+    """Objects and pods without a row, or where their row has nothing, which were deleted."""
     mended: list[str] = field(default_factory=list)
     """What was changed of the objects that organizations' workloads share."""
     unreachable: list[str] = field(default_factory=list)
@@ -100,8 +103,14 @@ def sweep_cluster(
         rows = list((unfinished | leftover).select_related(*RELATED))
         known.update(item.public_id for item in rows)
         swept.rows += len(rows)
+        strays = _strays(kind, rows, seen=seen)
         for loaded in kind.load(rows, replicas=replicas):
-            if needs_a_look(kind, loaded, seen.get(loaded.row.public_id, Observation()), now=now()):
+            resource = loaded.row.public_id
+            part = seen.get(resource, Observation())
+            if resource in strays:
+                part, stray = strays[resource]
+                _remove(stray, f"{resource} has nothing there", row=row, cluster=cluster, swept=swept)
+            if needs_a_look(kind, loaded, part, now=now()):
                 swept.rung.append(loaded.row.public_id)
                 ring(loaded.row.public_id)
     unknown = seen.keys() - known
@@ -110,7 +119,8 @@ def sweep_cluster(
         if resource in elsewhere:
             log.error("%s belongs to another cluster, and %s shows it: are they the same one?", resource, row)
             continue
-        _remove_orphans(resource, seen[resource].objects, row=row, cluster=cluster, swept=swept)
+        why = f"it belongs to {resource!r}, which does not exist"
+        _remove(seen[resource], why, row=row, cluster=cluster, swept=swept)
     swept.mended += mend_tenants(observed, row=row, cluster=cluster)
     remember_nodes(row.slug, cluster.nodes())  # for plans, which call no cluster
 
@@ -204,24 +214,39 @@ def _rows_of_other_clusters(resources: Collection[str]) -> set[str]:
     }
 
 
-def _remove_orphans(
-    resource: str,
-    objects: Iterable[ObservedObject],
-    *,
-    row: hardware.Cluster,
-    cluster: Cluster,
-    swept: Swept,
-) -> None:
-    """Deletes objects whose row is gone. Nobody else would, and somebody would pay for them."""
-    for item in objects:
-        if item.deleting_since is not None:
-            continue
-        log.warning("cluster %s: %s belongs to %r, which does not exist: deleting", row, item.ref, resource)
+def _strays(
+    kind: Kind, rows: Iterable[Any], *, seen: Mapping[str, Observation]
+) -> dict[str, tuple[Observation, Observation]]:
+    """Resource -> what is where its looks find it, and what is where they do not, if there is any such.
+
+    No query as long as all is in the namespace that an organization's workloads usually have.
+    """
+    unusual = []
+    for row in rows:
+        part = seen.get(row.public_id)
+        home = {namespace_name(row.organization.public_id)}
+        if part is not None and not part.namespaces <= home:
+            unusual.append(row)
+    if not unusual:
+        return {}
+    namespaces = kind.namespaces(unusual)
+    found = {}
+    for row in unusual:
+        part, within = seen[row.public_id], namespaces[row.public_id]
+        if not part.namespaces <= within:
+            found[row.public_id] = part.within(within), part.within(part.namespaces - within)
+    return found
+
+
+def _remove(items: Observation, why: str, *, row: hardware.Cluster, cluster: Cluster, swept: Swept) -> None:
+    """Deletes what no look would delete. Nobody else would either, and somebody would pay for it."""
+    for step in plan_steps((), items, unwanted=why):
+        log.warning("cluster %s: %s", row, step)
         try:
-            cluster.delete(item.ref)
-            swept.orphans.append(str(item.ref))
+            cluster.delete(step.ref)
+            swept.orphans.append(str(step.ref))
         except ClusterError as error:
-            log.warning("cluster %s: orphan %s stays for now: %s", row, item.ref, error)
+            log.warning("cluster %s: orphan %s stays for now: %s", row, step.ref, error)
 
 
 def _ring_for_new_wishes(

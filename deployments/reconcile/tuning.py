@@ -5,7 +5,7 @@ A job that has ended stays ended: its state is final, and nothing is wanted of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from deployments.reconcile.conditions import Problem, conditions_json, problem_i
 from deployments.reconcile.decision import Decision, Happening, ReplicaChange
 from deployments.reconcile.deletion import decide_deletion
 from deployments.reconcile.explaining import deletion_explanation, job_explanation, reason_of_failure
-from deployments.reconcile.kinds import Loaded, changed, standing_problem
+from deployments.reconcile.kinds import Loaded, changed, namespaces_of, standing_problem
 from deployments.reconcile.manifests import tuning_manifests
 from deployments.reconcile.reading import Reading, read_logs
 from deployments.reconcile.receipts import asked_of, deletions_of
@@ -86,6 +86,13 @@ class Tuning:
             )
             for row in rows
         ]
+
+    def namespaces(self, rows: Collection[FineTuningJob]) -> Mapping[str, frozenset[str]]:
+        """The one of its specification, which never changes."""
+        return {
+            row.public_id: namespaces_of(row, [row.spec.get("resources", {}).get("attachment")])
+            for row in rows
+        }
 
     def gather(
         self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from deployments.reconcile.conditions import Problem, conditions_json, problem_i
 from deployments.reconcile.decision import Decision, Happening, ReplicaChange
 from deployments.reconcile.deletion import decide_deletion
 from deployments.reconcile.explaining import deletion_explanation, serving_explanation
-from deployments.reconcile.kinds import Loaded, changed, standing_problem
+from deployments.reconcile.kinds import Loaded, changed, namespaces_of, standing_problem
 from deployments.reconcile.manifests import workspace_manifests
 from deployments.reconcile.receipts import asked_of, deletions_of
 from deployments.reconcile.replicas import ReplicaFacts
@@ -57,6 +57,13 @@ class Workspaces:
             )
             for row in rows
         ]
+
+    def namespaces(self, rows: Collection[Workspace]) -> Mapping[str, frozenset[str]]:
+        """The one of its specification, which never changes."""
+        return {
+            row.public_id: namespaces_of(row, [row.spec.get("resources", {}).get("attachment")])
+            for row in rows
+        }
 
     def gather(
         self, loaded: Loaded, seen: Observation, *, cluster: Cluster, renew: Callable[[], object]

@@ -2,8 +2,8 @@
 
 On the stand-in control plane, over HTTP, with PostgreSQL: deployments are made, come up and are settled. Then
 whole sweeps are timed, and what they read and write is counted: API calls, queries, and row versions of every
-table that the reconciler writes. At last 200 deployments are made at once, and threads answer their bells
-with `reconcile`, as a worker does, until all are applied.
+table that the reconciler writes. At last one of the customers makes 200 deployments at once, and threads
+answer their bells with `reconcile`, as a worker does, until all are applied.
 
 The stand-in answers from another process, as a real API server would.
 """
@@ -22,6 +22,7 @@ from marketplace.embedded.services import running_services
 from tests.bench.report import bench_line, print_machine
 
 SIZES = (500, 5_000)
+CUSTOMERS = 50
 AT_ONCE = 200
 MOST_SWEEP_SECONDS = 10.0
 MOST_APPLY_SECONDS = 20.0
@@ -30,6 +31,7 @@ MOST_APPLY_SECONDS = 20.0
 def main() -> int:
     parser = argparse.ArgumentParser(description="Costs of sweeps and of many deployments at once.")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="settled deployments")
+    parser.add_argument("--customers", type=int, default=CUSTOMERS, help="that share the settled ones")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="deployments made at once")
     parser.add_argument("--workers", type=int, default=2, help="threads that reconcile")
     options = parser.parse_args()
@@ -49,7 +51,7 @@ def main() -> int:
 
         reconcile_load.migrate()
         cluster = stack.enter_context(reconcile_load.api_server(home.root))
-        load = reconcile_load.Load(home.root, cluster)
+        load = reconcile_load.Load(home.root, cluster, customers=options.customers)
         sweeps = []
         for size in options.sizes:
             print(f"\n{size} deployments: {load.settle(size)}", flush=True)

@@ -19,7 +19,7 @@ def test_a_settled_sweep_makes_as_many_calls_for_many_as_for_few_and_writes_noth
     monkeypatch.setattr(Connection, "_call", Connection._call)
     monkeypatch.setattr(tasks.reconcile_one, "delay", tasks.reconcile_one.delay)
     with api_server(tmp_path) as kubeconfig:
-        load = Load(tmp_path, kubeconfig)
+        load = Load(tmp_path, kubeconfig, customers=3)
         sweeps = []
         for size in (5, 60):
             load.settle(size)

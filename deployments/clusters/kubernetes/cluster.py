@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
@@ -92,16 +92,23 @@ class KubernetesCluster:
 
     # --- Observing ------------------------------------------------------------------------------------------
 
-    def observe(self, resource: str | None = None) -> Observation:
-        """One list per kind. Of one resource, only the kinds that belong to resources."""
+    def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
+        """One list per kind and namespace. Of one resource, only the kinds that belong to resources."""
         selector = self._selector if resource is None else f"{self._selector},{RESOURCE_LABEL}={resource}"
+        places = sorted(namespaces) or [""]
         # Objects before pods: an object goes after its pods, so no pod can seem to have outlived its object.
         objects: list[ObservedObject] = []
         with _uncollected():
             for kind in KINDS:
                 if kind.observed and not (kind.shared and resource is not None):
-                    objects += [observed_object(item, kind=kind) for item in self._list(kind, selector)]
-            pods = [observed_pod(item) for item in self._list(POD, selector)]
+                    objects += [
+                        observed_object(item, kind=kind)
+                        for place in places
+                        for item in self._list(kind, selector, namespace=place)
+                    ]
+            pods = [
+                observed_pod(item) for place in places for item in self._list(POD, selector, namespace=place)
+            ]
         return Observation(
             objects=tuple(objects), pods=tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
         )
@@ -113,14 +120,14 @@ class KubernetesCluster:
             return node_capacities(self._list(NODE), self._list(POD, field_selector=bound))
 
     def _list(
-        self, kind: ObjectKind, selector: str = "", *, field_selector: str = ""
+        self, kind: ObjectKind, selector: str = "", *, namespace: str = "", field_selector: str = ""
     ) -> list[dict[str, Any]]:
         """All objects of a kind as of now: without a resource version none is older than the call."""
         if kind.optional and not self._has(kind):
             return []
         for _ in range(LISTS):
             try:
-                return self._pages(kind, selector, field_selector)
+                return self._pages(kind, selector, namespace=namespace, field_selector=field_selector)
             except Gone:
                 continue
             except NotFound:
@@ -132,13 +139,15 @@ class KubernetesCluster:
                 ) from None
         raise ClusterUnreachable(f"list {kind.plural}: changed faster than it could be read")
 
-    def _pages(self, kind: ObjectKind, selector: str, field_selector: str) -> list[dict[str, Any]]:
+    def _pages(
+        self, kind: ObjectKind, selector: str, *, namespace: str, field_selector: str
+    ) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         token = ""
         while True:
             query = [("labelSelector", selector), ("fieldSelector", field_selector), ("limit", PAGE)]
             page = self._connection.get(
-                kind.path(),
+                kind.path(namespace),
                 query=[(key, value) for key, value in [*query, ("continue", token)] if value],
                 accept=JSON if kind.has_status or not kind.observed else METADATA_LIST,
                 action=f"list {kind.plural}",
@@ -238,6 +247,7 @@ class KubernetesCluster:
         self,
         resource: str,
         *,
+        namespaces: Collection[str] = (),
         pod: str | None = None,
         container: str = "",
         after: int = 0,
@@ -248,7 +258,9 @@ class KubernetesCluster:
 
         Older runs are forgotten by Kubernetes, and so is all when the pod is removed.
         """
-        records = self._list(POD, f"{self._selector},{RESOURCE_LABEL}={resource}")
+        selector = f"{self._selector},{RESOURCE_LABEL}={resource}"
+        places = sorted(namespaces) or [""]
+        records = [item for place in places for item in self._list(POD, selector, namespace=place)]
         found = [item for item in records if pod in (None, item["metadata"]["uid"])]
         if not found:
             return []
@@ -301,9 +313,9 @@ class KubernetesCluster:
             return False
         return node_capacities([record], [])[0].ready
 
-    def events(self, resource: str) -> list[ObservedEvent]:
+    def events(self, resource: str, *, namespaces: Collection[str] = ()) -> list[ObservedEvent]:
         """From the namespaces that the resource has objects in."""
-        seen = self.observe(resource)
+        seen = self.observe(resource, namespaces=namespaces)
         refs = {(item.ref.namespace, item.ref.name) for item in seen.objects}
         refs |= {(pod.namespace, pod.name) for pod in seen.pods}
         uids = frozenset([*(item.uid for item in seen.objects), *(pod.uid for pod in seen.pods)])

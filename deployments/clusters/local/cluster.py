@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +58,7 @@ class LocalCluster:
         self.store = Store(root)
         self._logs = LogReader()
 
-    def observe(self, resource: str | None = None) -> Observation:
+    def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
         """One pass over the folder; only what changed since the last call is read again."""
         # Objects before pods: an object is removed after its pods, so none can seem to have vanished before.
         with _translated(self.store.root):
@@ -71,12 +71,16 @@ class LocalCluster:
             objects=tuple(
                 _observed(record, owned[record["metadata"]["uid"]])
                 for record in records
-                if _is_managed(record) and resource in (None, objects.resource_of(record))
+                if _is_managed(record)
+                and resource in (None, objects.resource_of(record))
+                and _is_within(namespaces, record["metadata"].get("namespace", ""))
             ),
             pods=tuple(
                 pod.observed(node=NODE)
                 for pod in sorted(pods, key=lambda pod: (pod.created_at, pod.name))
-                if pod.is_managed and resource in (None, pod.resource)
+                if pod.is_managed
+                and resource in (None, pod.resource)
+                and _is_within(namespaces, pod.namespace)
             ),
         )
 
@@ -93,6 +97,7 @@ class LocalCluster:
         self,
         resource: str,
         *,
+        namespaces: Collection[str] = (),
         pod: str | None = None,
         container: str = "",
         after: int = 0,
@@ -108,7 +113,7 @@ class LocalCluster:
             read = self._logs.read_tail if tail else self._logs.read
             return read(path, after=after, limit=limit, complete=not running)
 
-    def events(self, resource: str) -> list[ObservedEvent]:
+    def events(self, resource: str, *, namespaces: Collection[str] = ()) -> list[ObservedEvent]:
         """What the node did with the pods that are still there."""
         with _translated(self.store.root):
             pods = [pod for pod in self.store.read_pods() if pod.resource == resource]
@@ -156,6 +161,10 @@ def _follow(inotify: INotify, stop: threading.Event) -> Iterator[str]:
         while not stop.is_set():
             events = inotify.read(STOP_LOOK_MILLISECONDS)
             yield from dict.fromkeys(event.name for event in events if event.name)
+
+
+def _is_within(namespaces: Collection[str], namespace: str) -> bool:
+    return not namespaces or namespace in namespaces
 
 
 def _is_managed(record: Record) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,9 +54,9 @@ class Shaken:
         self.seen: Observation | None = None
         """The last observation of everything."""
 
-    def observe(self, resource: str | None = None) -> Observation:
+    def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
         self._shake("before observe")
-        found = self._cluster.observe(resource)
+        found = self._cluster.observe(resource, namespaces=namespaces)
         if resource is None:
             self.seen = found
         self._shake("after observe")
@@ -75,8 +75,8 @@ class Shaken:
     def logs(self, resource: str, **options: Any) -> list[LogLine]:
         return self._cluster.logs(resource, **options)
 
-    def events(self, resource: str) -> list[ObservedEvent]:
-        return self._cluster.events(resource)
+    def events(self, resource: str, **options: Any) -> list[ObservedEvent]:
+        return self._cluster.events(resource, **options)
 
     def nodes(self) -> list[NodeCapacity]:
         return self._cluster.nodes()

@@ -286,6 +286,17 @@ def test_it_observes_one_resource_as_part_of_all(cluster, new_id):
     assert "Namespace" in {item.ref.kind for item in everything.objects if item.resource == ""}
 
 
+def test_it_looks_for_a_resource_in_the_namespaces_that_it_is_told_and_nowhere_else(cluster, new_id):
+    resource = new_id("dep")
+    cluster.apply(deployment(resource))
+    wait_for_pods(cluster, resource, all_ready())
+    here, elsewhere = manifests.NAMESPACE, "org-nobody"
+    assert cluster.observe(resource, namespaces=[here, elsewhere]) == cluster.observe(resource)
+    assert texts(cluster.logs(resource, namespaces=[here])) == texts(cluster.logs(resource))
+    assert cluster.events(resource, namespaces=[here]) == cluster.events(resource)
+    assert cluster.observe(resource, namespaces=[elsewhere]).is_empty
+
+
 def test_it_numbers_the_lines_of_a_log(cluster, new_id):
     resource = new_id("ftj")
     cluster.apply(job(resource, container("print", "a", "b", "c", "d")))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,12 +96,20 @@ class MemoryCluster:
 
     # The port
 
-    def observe(self, resource: str | None = None) -> Observation:
+    def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
         self._called("observe")
         self.reads += 1
         seen = Observation(
-            objects=tuple(_observed(item) for item in self._objects.values() if _is_managed(item)),
-            pods=tuple(pod.facts for pod in self._pods.values()),
+            objects=tuple(
+                _observed(item)
+                for item in self._objects.values()
+                if _is_managed(item) and (not namespaces or item.ref.namespace in namespaces)
+            ),
+            pods=tuple(
+                pod.facts
+                for pod in self._pods.values()
+                if not namespaces or pod.facts.namespace in namespaces
+            ),
         )
         return seen if resource is None else seen.of(resource)
 
@@ -136,6 +144,7 @@ class MemoryCluster:
         self,
         resource: str,
         *,
+        namespaces: Collection[str] = (),
         pod: str | None = None,
         container: str = "",
         after: int = 0,
@@ -150,7 +159,7 @@ class MemoryCluster:
         lines = [LogLine(number=number, text=text) for number, text in enumerate(log, start=1)][after:]
         return lines[max(0, len(lines) - limit) :] if tail else lines[:limit]
 
-    def events(self, resource: str) -> list[ObservedEvent]:
+    def events(self, resource: str, *, namespaces: Collection[str] = ()) -> list[ObservedEvent]:
         self._called("events")
         self.reads += 1
         return self.told.get(resource, [])

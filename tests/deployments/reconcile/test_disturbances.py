@@ -116,6 +116,21 @@ def test_a_customer_who_changes_the_wish_meanwhile_is_not_overlooked(world: Worl
     assert bot.state == "deleted"
 
 
+def test_the_sweep_removes_what_is_where_no_look_would_find_it(world: World) -> None:
+    bot = running(world)
+    (service,) = (it for it in world.cluster.observe(bot.public_id).objects if it.ref.kind == "Service")
+    manifest = world.cluster.manifest(service.ref)
+    world.cluster.apply({**manifest, "metadata": {**manifest["metadata"], "namespace": "default"}})
+
+    swept = world.look()
+
+    assert (swept.orphans, swept.rung) == ([f"Service default/{service.ref.name}"], [])
+    assert world.cluster.objects(bot.public_id).count(f"Service {service.ref.name}") == 2
+    world.cluster.let_go()
+    assert world.cluster.objects(bot.public_id).count(f"Service {service.ref.name}") == 1
+    assert (world.look().orphans, world.reconcile(bot)) == ([], Outcome.DONE)
+
+
 def test_a_wish_during_the_last_call_is_seen_before_the_lease_ends(world: World) -> None:
     bot = world.create_deployment()
     changed = []

@@ -103,30 +103,34 @@ class Store:
         self.history: deque[Change] = deque(maxlen=history)
         self.oldest = 0
         """Revision before which no watch can begin."""
-        self._objects: dict[Kind, dict[Key, Stored]] = defaultdict(dict)
+        # By namespace, as etcd's keys are: a list of one namespace does not walk through the others.
+        self._objects: dict[Kind, dict[str, dict[str, Stored]]] = defaultdict(lambda: defaultdict(dict))
         self._dependents: dict[str, dict[tuple[Kind, Key], None]] = defaultdict(dict)
         self.listeners: list[Callable[[Change], None]] = []
 
     # --- Reading -------------------------------------------------------------------------------------------
 
     def get(self, kind: Kind, namespace: str, name: str) -> Stored | None:
-        return self._objects[kind].get((namespace, name))
+        return self._objects[kind].get(namespace, {}).get(name)
 
     def all(self, kind: Kind, namespace: str = "") -> list[Stored]:
         """Sorted as etcd sorts them: by namespace, then name."""
-        found = self._objects[kind]
-        return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
+        places = self._objects[kind]
+        names = [namespace] if namespace else sorted(places)
+        return [item for place in names for _, item in sorted(places.get(place, {}).items())]
 
     def each(self, kind: Kind) -> Iterator[Stored]:
         """In no order; the store may be changed meanwhile."""
-        return iter(list(self._objects[kind].values()))
+        return iter([item for place in self._objects[kind].values() for item in place.values()])
 
     def count(self, kind: Kind) -> int:
-        return len(self._objects[kind])
+        return sum(map(len, self._objects[kind].values()))
 
     def dependents(self, uid: str) -> list[Stored]:
         """Everything that names the object with this uid as its owner."""
-        return [self._objects[kind][key] for kind, key in self._dependents.get(uid, ())]
+        return [
+            self._objects[kind][namespace][name] for kind, (namespace, name) in self._dependents.get(uid, ())
+        ]
 
     def changes_after(self, revision: int) -> list[Change]:
         return [change for change in self.history if change.revision > revision]
@@ -138,10 +142,11 @@ class Store:
         self.revision += 1
         metadata = {**value["metadata"], "resourceVersion": str(self.revision)}
         stored = Stored(kind, {**value, "metadata": metadata}, owners=owners, revision=self.revision)
-        before = self._objects[kind].get(stored.key)
+        place = self._objects[kind][stored.namespace]
+        before = place.get(stored.name)
         if before is not None:
             self._forget(before)
-        self._objects[kind][stored.key] = stored
+        place[stored.name] = stored
         for reference in metadata.get("ownerReferences") or ():
             self._dependents[reference["uid"]][kind, stored.key] = None
         self._tell(Change(self.revision, kind, before, stored))
@@ -150,7 +155,10 @@ class Store:
     def remove(self, stored: Stored) -> Stored:
         """Removes the object; returns its last state, which carries the revision of its removal."""
         self.revision += 1
-        self._forget(self._objects[stored.kind].pop(stored.key))
+        place = self._objects[stored.kind][stored.namespace]
+        self._forget(place.pop(stored.name))
+        if not place:
+            del self._objects[stored.kind][stored.namespace]
         metadata = {**stored.metadata, "resourceVersion": str(self.revision)}
         last = Stored(
             stored.kind,
