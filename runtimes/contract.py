@@ -114,6 +114,9 @@ class ServingEnvironment:
     """Requests computed together; more wait in the queue."""
     max_queue: int = 64
     """Requests that may wait; beyond it the answer is 429 with Retry-After."""
+    request_seconds: float = 600.0
+    """Longest from the arrival of a request to the end of its answer; a caller may ask for less by
+    X-Request-Timeout. One that is over is refused when it still waits, and ended when it is computed."""
     drain_seconds: float = 25.0
     """After SIGTERM, how long running requests may take to finish."""
 

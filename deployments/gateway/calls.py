@@ -24,7 +24,15 @@ DRAIN_SECONDS = 10.0
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # What a runtime needs of a request. A list of what passes, so that no secret can pass by a new name.
-_PASSED = ("accept", "accept-language", "openai-beta", "traceparent", "tracestate", "user-agent")
+_PASSED = (
+    "accept",
+    "accept-language",
+    "openai-beta",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-request-timeout",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

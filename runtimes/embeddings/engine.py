@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from runtimes.batches import observe_batch
 from runtimes.embeddings.pooling import Pooling
 from runtimes.errors import EngineFailure
 from runtimes.packing.padded import plan_batches
@@ -116,6 +117,7 @@ class EncoderEngine:
 
     @torch.inference_mode()
     def _compute(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
+        observe_batch(sequences=len(inputs), tokens=sum(map(len, inputs)))
         longest = max(map(len, inputs))
         padded = [[*tokens, *[self._pad_token] * (longest - len(tokens))] for tokens in inputs]
         ids = torch.tensor(padded, device=self._model.device)  # [B, S]

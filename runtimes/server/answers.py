@@ -6,20 +6,26 @@ that hangs up, a server that stops) gives back the place and the computation.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from time import perf_counter
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from runtimes.server.errors import ApiError, internal, unavailable
+from runtimes.server.deadlines import time_limit
+from runtimes.server.errors import ApiError, internal, took_too_long, unavailable, waited_too_long
 from runtimes.server.hang_up import End, run_while_connected
 from runtimes.server.lifecycle import Serving
 
 logger = logging.getLogger(__name__)
+
+APOLOGY_SECONDS = 1.0
+"""To tell a client that its answer will not be completed."""
 
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -38,16 +44,30 @@ class HeldResponse(Response):
         self._sequences = sequences
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._serving.admission.admit(self._sequences):
+        limit = time_limit(scope["headers"], longest=self._serving.environment.request_seconds)
+        with self._serving.admission.admit(self._sequences) as ticket:
             end = await run_while_connected(
-                self._send(scope, receive, send), receive=receive, cut_off=self._serving.cut_off
+                self._send(scope, receive, send),
+                receive=receive,
+                cut_off=self._serving.cut_off,
+                seconds=limit - (perf_counter() - scope["state"]["arrived"]),
             )
-            if end is End.HANG_UP:
-                self._serving.metrics.hang_ups.inc()
-            elif end is End.CUT_OFF:
-                await self._apologize(
-                    send, unavailable("This server had to stop before the answer was complete.")
-                )
+            match end:
+                case End.HANG_UP:
+                    self._serving.metrics.hang_ups.inc()
+                    return
+                case End.DONE:
+                    return
+                case End.CUT_OFF:
+                    error = unavailable("This server had to stop before the answer was complete.")
+                case End.LATE if ticket.begun:
+                    error = took_too_long(limit)
+                case End.LATE:
+                    error = waited_too_long(limit, retry_after=self._serving.admission.retry_after())
+            # A client that does not read is not waited for.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(APOLOGY_SECONDS):
+                    await self._apologize(send, error)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError

@@ -59,7 +59,7 @@ class Observed:
         state["request_id"] = _request_id(scope)
         state["user"] = None
         state["error_code"] = None
-        started = perf_counter()
+        state["arrived"] = started = perf_counter()
         status = 0
 
         async def send_named(message: Message) -> None:

@@ -59,6 +59,29 @@ def too_busy(*, retry_after: int) -> ApiError:
     )
 
 
+def waited_too_long(seconds: float, *, retry_after: int) -> ApiError:
+    return ApiError(
+        f"The request waited {seconds:g} s, which is all the time it had, and was not begun; "
+        f"try again in {retry_after} s.",
+        status=429,
+        type="rate_limit_error",
+        code="queue_timeout",
+        headers={"Retry-After": str(retry_after)},
+    )
+
+
+def took_too_long(seconds: float) -> ApiError:
+    return ApiError(
+        f"The answer was not complete after {seconds:g} s, which is all the time the request had; "
+        "ask for less at once, or give it more time.",
+        status=504,
+        type="server_error",
+        code="deadline_exceeded",
+        # Read by OpenAI's SDKs: the same again would take as long again.
+        headers={"x-should-retry": "false"},
+    )
+
+
 def unavailable(reason: str, *, retry_after: int = 1) -> ApiError:
     return ApiError(
         reason, status=503, type="server_error", code="unavailable", headers={"Retry-After": str(retry_after)}

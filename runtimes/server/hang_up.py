@@ -1,4 +1,4 @@
-"""Stops the work for a client that has left, or for a server that can wait no longer."""
+"""Stops the work for a client that has left, or that nobody can wait for any longer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ class End(Enum):
     """The client left first."""
     CUT_OFF = auto()
     """The server had to stop first."""
+    LATE = auto()
+    """The time of the request was over first."""
 
 
 async def run_while_connected(
-    work: Coroutine[Any, Any, None], *, receive: Receive, cut_off: asyncio.Event
+    work: Coroutine[Any, Any, None], *, receive: Receive, cut_off: asyncio.Event, seconds: float
 ) -> End:
-    """Runs `work`, canceling it when the client hangs up or `cut_off` is set.
+    """Runs `work`, canceling it when the client hangs up, `cut_off` is set or the `seconds` are over.
 
     The request's body must have been read: what `receive` tells next is that the client is gone.
     """
@@ -31,6 +33,7 @@ async def run_while_connected(
     watches = {
         asyncio.ensure_future(_wait_for_hang_up(receive)): End.HANG_UP,
         asyncio.ensure_future(cut_off.wait()): End.CUT_OFF,
+        asyncio.ensure_future(asyncio.sleep(max(seconds, 0.0))): End.LATE,
     }
     try:
         done, _ = await asyncio.wait({task, *watches}, return_when=asyncio.FIRST_COMPLETED)

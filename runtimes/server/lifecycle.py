@@ -34,11 +34,16 @@ class Serving:
         self.phase = Phase.LOADING
         self.model: ServedModel | None = None
         self.metrics = Metrics()
-        self.admission = Admission(max_running=environment.max_concurrency, max_waiting=environment.max_queue)
+        self.admission = Admission(
+            max_running=environment.max_concurrency,
+            max_waiting=environment.max_queue,
+            on_begin=self.metrics.queue_seconds.observe,
+        )
         self.metrics.watch(
             ready=lambda: self.phase is Phase.READY,
             waiting=lambda: self.admission.waiting,
             running=lambda: self.admission.running,
+            predicted_bytes=lambda: self.model.facts.predicted_bytes if self.model is not None else 0,
         )
         self.created = int(time.time())
         self.load_seconds = 0.0

@@ -17,6 +17,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from runtimes.batches import COLLECTORS
+from runtimes.server.memory import peak_memory
+
 _FIRST_TOKEN_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
 
@@ -29,9 +32,19 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        for collector in COLLECTORS:
+            self.registry.register(collector)
         self.ready = Gauge("runtime_ready", "1 while requests are accepted", registry=self.registry)
         self.waiting = Gauge("runtime_queue_length", "Sequences waiting for a place", registry=self.registry)
         self.running = Gauge("runtime_running", "Sequences being computed", registry=self.registry)
+        self.predicted_bytes = Gauge(
+            "runtime_memory_predicted_bytes",
+            "Memory that the model was predicted to take",
+            registry=self.registry,
+        )
+        self.peak_bytes = Gauge(
+            "runtime_memory_peak_bytes", "Most memory that was ever in use", registry=self.registry
+        )
         self.requests = Counter(
             "runtime_requests", "Answered requests", ["route", "status"], registry=self.registry
         )
@@ -52,6 +65,12 @@ class Metrics:
             buckets=_FIRST_TOKEN_BUCKETS,
             registry=self.registry,
         )
+        self.queue_seconds = Histogram(
+            "runtime_queue_seconds",
+            "Between the admission of a sequence and its place",
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=self.registry,
+        )
         self.first_token_seconds = Histogram(
             "runtime_time_to_first_token_seconds",
             "From the arrival of a request to its first token",
@@ -66,9 +85,16 @@ class Metrics:
         )
 
     def watch(
-        self, *, ready: Callable[[], bool], waiting: Callable[[], int], running: Callable[[], int]
+        self,
+        *,
+        ready: Callable[[], bool],
+        waiting: Callable[[], int],
+        running: Callable[[], int],
+        predicted_bytes: Callable[[], int],
     ) -> None:
         """Reads these when they are asked for."""
+        self.predicted_bytes.set_function(predicted_bytes)
+        self.peak_bytes.set_function(peak_memory)
         self.ready.set_function(lambda: float(ready()))
         self.waiting.set_function(waiting)
         self.running.set_function(running)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from runtimes.contract import INFO_PATH, LIVE_PATH, METRICS_PATH, OPENAI_PATH, READY_PATH
 from runtimes.server.errors import model_not_found
 from runtimes.server.lifecycle import Phase, Serving
+from runtimes.server.memory import peak_memory
 
 
 def probe_routes(serving: Serving) -> list[BaseRoute]:
@@ -77,25 +75,6 @@ def describe(serving: Serving) -> dict[str, Any]:
         "load_seconds": round(serving.load_seconds, 3),
         "warm_up_seconds": round(serving.warm_up_seconds, 3),
     }
-
-
-def peak_memory() -> int:
-    """Most bytes this process has had: resident memory, and what torch took on a GPU."""
-    peak = _resident_peak()
-    torch = sys.modules.get("torch")  # not imported here, so that the front answers before torch is there
-    if torch is not None and torch.cuda.is_available():
-        peak += torch.cuda.max_memory_reserved()
-    return peak
-
-
-def _resident_peak() -> int:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except FileNotFoundError:
-        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in kibibytes everywhere else
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    # On Linux ru_maxrss is never less than what the process was that started this one; VmHWM begins anew.
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def _card(serving: Serving) -> dict[str, Any]:

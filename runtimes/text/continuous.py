@@ -25,6 +25,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 from transformers.generation.continuous_batching.requests import RequestStatus
 
+from runtimes.batches import observe_batch
 from runtimes.errors import EngineFailure, SequenceFailure
 from runtimes.text.engine import EVERY_CHOICE, GenerationRequest, Token
 from runtimes.text.sampling import Chooser
@@ -173,6 +174,7 @@ class _RowProcessor(ContinuousBatchingLogitsProcessor):
     def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
         # Called right before the step it belongs to, in the same thread, in the order of the rows.
         self._rows = [self._running.get(future.state.request_id) for future in requests_with_new_token]
+        observe_batch(sequences=len(self._rows))
         return torch.zeros(len(self._rows), dtype=torch.int32)
 
     def __call__(

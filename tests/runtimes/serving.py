@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 from openai import OpenAI
@@ -20,6 +23,15 @@ from runtimes.contract import ServingEnvironment
 from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
+
+ENDLESS: dict[str, Any] = {
+    "model": "chat-demo",
+    "messages": [{"role": "user", "content": "Write a very long story about the sea."}],
+    "temperature": 0,
+    "max_tokens": 400,
+    "frequency_penalty": 0.5,
+}
+"""Takes long enough for everything that a test does meanwhile."""
 
 
 @dataclass
@@ -101,3 +113,18 @@ def start_server(environment: ServingEnvironment) -> Iterator[RunningServer]:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+@contextmanager
+def open_request(server: RunningServer, body: dict[str, Any]) -> Iterator[http.client.HTTPConnection]:
+    """A request on a socket of its own that nobody reads yet; closing it is hanging up."""
+    connection = http.client.HTTPConnection(server.environment.host, server.environment.port, timeout=60)
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def is_idle(server: RunningServer) -> bool:
+    return server.meter("runtime_running") == server.meter("runtime_queue_length") == 0

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,32 +17,9 @@ import pytest
 
 from runtimes.contract import ExitCode, ServingEnvironment, Task
 from tests.processes import wait_until
-from tests.runtimes.serving import RunningServer, start_server
+from tests.runtimes.serving import ENDLESS, RunningServer, is_idle, open_request, start_server
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
-
-ENDLESS: dict[str, Any] = {
-    "model": "chat-demo",
-    "messages": [{"role": "user", "content": "Write a very long story about the sea."}],
-    "temperature": 0,
-    "max_tokens": 400,
-    "frequency_penalty": 0.5,
-}
-
-
-@contextmanager
-def open_request(server: RunningServer, body: dict[str, Any]) -> Iterator[http.client.HTTPConnection]:
-    """A request on a socket of its own that nobody reads yet; closing it is hanging up."""
-    connection = http.client.HTTPConnection(server.environment.host, server.environment.port, timeout=60)
-    connection.request("POST", "/v1/chat/completions", json.dumps(body))
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def is_idle(server: RunningServer) -> bool:
-    return server.meter("runtime_running") == server.meter("runtime_queue_length") == 0
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole answer"])

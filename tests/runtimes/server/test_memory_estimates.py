@@ -72,6 +72,6 @@ def check(server: RunningServer, estimate: MemoryEstimate) -> None:
 def test_the_peak_is_of_the_process_and_not_of_the_one_that_started_it() -> None:
     ballast = bytearray(2**30)
     ballast[:: 2**12] = b"x" * (len(ballast) // 2**12)  # touched, so that it counts
-    code = "from runtimes.server.probes import peak_memory; print(peak_memory())"
+    code = "from runtimes.server.memory import peak_memory; print(peak_memory())"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert 0 < int(printed.stdout) < 2**29
