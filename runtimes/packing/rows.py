@@ -1,28 +1,65 @@
-"""Several sequences in one row, so that short ones waste no computation on padding."""
+"""From a plan in lengths to the very sequences: which indexes share a row."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.packing.bins import Method, PackingReport, count_lengths, plan_packs
+
+Lengths = Sequence[int] | NDArray[np.integer]
 
 
-def pack_rows(lengths: Sequence[int], *, capacity: int) -> list[list[int]]:
-    """Indexes into `lengths`, each in exactly one row; a row's lengths add up to at most `capacity`.
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """All packs in two arrays, since a list for each of millions would take longer than to plan them."""
 
-    Best-fit decreasing: the longest first, each into the fullest row that still has room. Needs at most 11/9
-    of the fewest rows possible (Johnson 1973). A sequence longer than `capacity` has a row of its own.
-    Rows and the indexes within them come in the order of `lengths`, so equal input gives equal rows.
+    order: NDArray[np.int64]
+    """[sequences] indexes into the lengths; those of one pack stand together."""
+    starts: NDArray[np.int64]
+    """[packs + 1] where each pack begins in `order`; the last is their number."""
+    report: PackingReport
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        """The indexes of each pack."""
+        for start, end in zip(self.starts[:-1], self.starts[1:], strict=True):
+            yield self.order[start:end]
+
+
+def pack_lengths(
+    lengths: Lengths, *, capacity: int, depth: int | None = None, method: Method = Method.BEST_FIT
+) -> Packed:
+    """Each index into `lengths` in exactly one pack; see `plan_packs` for what bounds a pack.
+
+    Of equal lengths the first come first, so equal input gives equal packs. Raises ValueError.
     """
-    rows: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (tokens left, row), sorted
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        place = bisect_left(room, (lengths[index], -1))
-        if place == len(room):
-            left, row = capacity, len(rows)
-            rows.append([])
-        else:
-            left, row = room.pop(place)
-        rows[row].append(index)
-        if left > lengths[index]:
-            insort(room, (left - lengths[index], row))
-    return sorted(sorted(row) for row in rows)
+    array = np.asarray(lengths, dtype=np.int64)
+    histogram = count_lengths(array)
+    plan = plan_packs(histogram, capacity=capacity, depth=depth, method=method)
+    # Indexes by length; a stable sort of 16-bit keys is a radix sort, several times faster than others.
+    keys = array.astype(np.uint16) if len(histogram) <= 2**16 else array
+    by_length = np.argsort(keys, kind="stable")
+    next_of_length = np.cumsum(histogram) - histogram  # [longest + 1] the first not given away yet
+    parts, sizes = [], []
+    for group in plan.groups:
+        columns = []
+        for length in group.lengths:
+            start = next_of_length[length]
+            columns.append(by_length[start : start + group.count])
+            next_of_length[length] += group.count
+        parts.append(np.stack(columns, axis=1).reshape(-1))
+        sizes.append(np.full(group.count, len(group.lengths), dtype=np.int64))
+    return Packed(
+        order=np.concatenate(parts) if parts else np.empty(0, dtype=np.int64),
+        starts=np.concatenate(([0], np.cumsum(np.concatenate(sizes)) if sizes else [])).astype(np.int64),
+        report=plan.report,
+    )
+
+
+def pack_rows(lengths: Lengths, *, capacity: int, depth: int | None = None) -> list[list[int]]:
+    """The packs as lists, for a batch: best fit, and rows and their indexes in the order of `lengths`."""
+    packed = pack_lengths(lengths, capacity=capacity, depth=depth)
+    return sorted(sorted(row.tolist()) for row in packed)
