@@ -26,6 +26,8 @@ RESOURCE_LABEL = "marketplace/resource"
 """Public id of the deployment or fine-tuning job, for example dep_01jz…"""
 REVISION_LABEL = "marketplace/revision"
 """Number of the revision that the object belongs to."""
+POD_KINDS = frozenset({"Deployment", "Job", "IPUJob"})
+"""Kinds of our objects that pods are made for."""
 SPEC_HASH_ANNOTATION = "marketplace/spec-hash"
 """Hash of the manifest as we wanted it; differs = apply again."""
 
@@ -113,6 +115,12 @@ class ObservedPod:
     """Kubernetes' word for that end: OOMKilled, Error, Completed; also while `reason` is CrashLoopBackOff."""
     deleting_since: datetime | None = None
     finalizers: tuple[str, ...] = ()
+    owner: str = ""
+    """uid of the controller that keeps it: the Job, or a ReplicaSet between it and the Deployment; empty
+    without any."""
+    ends_with: tuple[ObjectRef, ...] = ()
+    """What has to be deleted, in this order, once the object that it was made for is gone and has left it
+    behind; empty where the cluster itself ends such a pod."""
 
 
 @dataclass(frozen=True, kw_only=True)

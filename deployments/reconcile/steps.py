@@ -1,7 +1,8 @@
 """Plans what to do on a cluster: the difference between the objects wanted and the objects seen. Pure.
 
 What is wanted during a rollout, a pause or a deletion is decided by `serving` and `tuning`; here it is only a
-list of manifests. Whatever of the resource's is not on the list goes away.
+list of manifests. Whatever of the resource's is not on the list goes away, and so do pods that an object has
+left behind.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import StrEnum
 
 from deployments.clusters.ownership import edited
 from deployments.clusters.port import (
+    POD_KINDS,
     REVISION_LABEL,
     SPEC_HASH_ANNOTATION,
     Manifest,
@@ -62,7 +64,39 @@ def plan_steps(wanted: Sequence[Manifest], seen: Observation, *, unwanted: str) 
         # An object that is going already needs no second request: its finalizers or its grace period hold it.
         if item.ref not in own and item.deleting_since is None
     ]
-    return (*applies, *deletes)
+    return (*applies, *deletes, *_ends(wanted, seen))
+
+
+def _ends(wanted: Sequence[Manifest], seen: Observation) -> list[Step]:
+    """Ends pods that outlive what they were made for, as after `kubectl delete --cascade=orphan`.
+
+    A Deployment that is made again takes its pods back. A Job does not, so its pods would run beside those of
+    the next one.
+    """
+    makers: dict[int | None, set[str]] = {}
+    for item in seen.objects:
+        if item.ref.kind in POD_KINDS:
+            makers.setdefault(item.revision, set()).add(item.uid if item.ref.kind == "Job" else "")
+    coming = {
+        _revision(manifest)
+        for manifest in wanted
+        if manifest["kind"] in POD_KINDS and not _runs_once(manifest)
+    }
+    found: dict[ObjectRef, Step] = {}
+    for pod in seen.pods:
+        kept_by = makers.get(pod.revision, set())
+        kept = pod.revision in coming or "" in kept_by or pod.owner in kept_by
+        if kept or pod.deleting_since is not None:
+            continue
+        for ref in pod.ends_with:
+            found[ref] = Step(action=Action.DELETE, ref=ref, reason="what it was made for is gone")
+    # First what would make a pod anew.
+    return sorted(found.values(), key=lambda step: step.ref.kind == "Pod")
+
+
+def _revision(manifest: Manifest) -> int | None:
+    label = manifest["metadata"]["labels"].get(REVISION_LABEL)
+    return None if label is None else int(label)
 
 
 def _reason_to_apply(manifest: Manifest, seen: ObservedObject | None) -> str:

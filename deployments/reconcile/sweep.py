@@ -193,7 +193,8 @@ def split(seen: Observation) -> dict[str, Observation]:
         if item.resource:
             objects[item.resource].append(item)
     for pod in seen.pods:
-        pods[pod.resource].append(pod)
+        if pod.resource:
+            pods[pod.resource].append(pod)
     return {
         resource: Observation(objects=tuple(objects[resource]), pods=tuple(pods[resource]))
         for resource in list(objects.keys() | pods.keys())

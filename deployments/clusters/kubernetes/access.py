@@ -14,6 +14,7 @@ from typing import Any
 _LOOK = ("list",)
 _FOLLOW = ("list", "watch")
 _KEEP = ("create", "patch", "delete")
+_END = ("delete",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,15 @@ CONTROLLER = (
     Rule(
         group="",
         resources=("pods",),
-        verbs=_FOLLOW,
-        reason="The facts that states and bills come from; everybody's, to know what is free on a node.",
+        verbs=(*_FOLLOW, *_END),
+        reason="The facts that states and bills come from; everybody's, to know what is free on a node. "
+        "Deleted are those that were left behind.",
+    ),
+    Rule(
+        group="apps",
+        resources=("replicasets",),
+        verbs=_END,
+        reason="What makes pods anew that kubectl delete --cascade=orphan has left behind.",
     ),
     Rule(group="", resources=("pods/log",), verbs=("get",), reason="Logs, and the progress of training."),
     Rule(group="", resources=("events",), verbs=_LOOK, reason="Why something does not run."),

@@ -48,6 +48,8 @@ NAMESPACE = ObjectKind(
     api_version="v1", kind="Namespace", plural="namespaces", namespaced=False, shared=True, grows=True
 )
 POD = ObjectKind(api_version="v1", kind="Pod", plural="pods", has_status=True)
+REPLICA_SET = ObjectKind(api_version="apps/v1", kind="ReplicaSet", plural="replicasets", observed=False)
+"""Kubernetes makes it between a Deployment and its pods. Of ours only when somebody has left it behind."""
 NODE = ObjectKind(api_version="v1", kind="Node", plural="nodes", namespaced=False, observed=False)
 EVENT = ObjectKind(api_version="v1", kind="Event", plural="events", observed=False)
 
@@ -93,7 +95,7 @@ KINDS = (
 )
 """In the order in which they are observed."""
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in KINDS}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*KINDS, POD, REPLICA_SET)}
 
 
 def kind_of(ref: ObjectRef) -> ObjectKind:

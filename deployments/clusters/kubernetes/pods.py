@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from deployments.clusters.kubernetes.kinds import POD, REPLICA_SET
 from deployments.clusters.kubernetes.objects import revision_of, time_of
-from deployments.clusters.port import RESOURCE_LABEL, ObservedPod
+from deployments.clusters.port import RESOURCE_LABEL, ObjectRef, ObservedPod
 from runtimes.contract import WEIGHTS_CONTAINER
 
 FINISHED = ("Succeeded", "Failed")
@@ -74,7 +75,23 @@ def observed_pod(record: Json) -> ObservedPod:
         # Kubernetes notes when the grace period ends; what is wanted is when it was asked to go.
         deleting_since=_asked_to_go(metadata, deleting_since),
         finalizers=tuple(metadata.get("finalizers") or ()),
+        owner=str(_owner(metadata).get("uid", "")),
+        ends_with=_ends_with(metadata),
     )
+
+
+def _owner(metadata: Json) -> Json:
+    """The reference to the controller of the pod; empty without one."""
+    return next((item for item in _list(metadata, "ownerReferences") if item.get("controller")), {})
+
+
+def _ends_with(metadata: Json) -> tuple[ObjectRef, ...]:
+    """The pod, after the ReplicaSet that would replace it: `kubectl delete --cascade=orphan` leaves both."""
+    namespace, owner = metadata.get("namespace", ""), _owner(metadata)
+    pod = ObjectRef(POD.api_version, POD.kind, namespace, metadata["name"])
+    if (owner.get("apiVersion"), owner.get("kind")) != (REPLICA_SET.api_version, REPLICA_SET.kind):
+        return (pod,)
+    return ObjectRef(REPLICA_SET.api_version, REPLICA_SET.kind, namespace, str(owner.get("name"))), pod
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ class Pod:
             reason=self.reason,
             message=self.message,
             deleting_since=self.deleting_since,
+            owner=self.owner_uid,
         )
 
     def with_readiness(self, ready: bool, *, at: datetime) -> Self:

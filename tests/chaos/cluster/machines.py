@@ -309,10 +309,10 @@ class Machines:
             )
             self._server.patch(item.kind, *item.key, patch, Write(manager="kubectl-edit"))
             return f"edited {item.kind.kind} {item.name}"
-        # As kubectl asks for it: what is owned goes too.
-        policy = self.dice.choice(("Background", "Foreground"))
+        # As kubectl asks for it: what is owned goes too, or is left behind.
+        policy = self.dice.choice(("Background", "Foreground", "Orphan"))
         self._server.delete(item.kind, *item.key, Deletion(propagation=policy))
-        return f"deleted {item.kind.kind} {item.name}"
+        return f"deleted {item.kind.kind} {item.name} ({policy})"
 
 
 def _without_nothing(status: dict[str, Any]) -> dict[str, Any]:

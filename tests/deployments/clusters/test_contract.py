@@ -61,6 +61,8 @@ def test_it_runs_a_deployment_until_it_is_ready(cluster, new_id):
         image_pulled_at=pod.image_pulled_at,
         node=cluster.nodes()[0].name,
         address=pod.address,
+        owner=pod.owner,
+        ends_with=pod.ends_with,
     )
     assert pod.address.endswith(f":{manifests.PORT}")
     [found] = cluster.observe(resource).objects

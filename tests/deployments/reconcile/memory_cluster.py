@@ -121,7 +121,9 @@ class MemoryCluster:
         if found is not None and found.deleting_since is not None:
             raise ClusterConflict(f"{ref} is being deleted")
         if found is None:
-            self._objects[ref] = _Object(manifest, uid=f"object-{next(self._numbers)}")
+            made = self._objects[ref] = _Object(manifest, uid=f"object-{next(self._numbers)}")
+            if ref.kind == "Deployment":
+                self._adopt(made)
         else:
             found.manifest = manifest
         self._control()
@@ -131,6 +133,10 @@ class MemoryCluster:
     def delete(self, ref: ObjectRef) -> None:
         self._called("delete")
         self.writes.append(f"delete {ref}")
+        for uid, pod in list(self._pods.items()):
+            if (ref.kind, ref.namespace, ref.name) == ("Pod", pod.facts.namespace, pod.facts.name):
+                self._pods[uid].facts = replace(pod.facts, deleting_since=self.clock.now())
+                self._changed(pod.facts.resource)
         found = self._objects.get(ref)
         if found is not None and found.deleting_since is None:
             found.deleting_since = self.clock.now()
@@ -288,6 +294,12 @@ class MemoryCluster:
             if item.ref.kind == kind and item.labels.get(RESOURCE_LABEL, "") == resource:
                 self._drop(item)
 
+    def leave_pods(self, resource: str, *, kind: str) -> None:
+        """Somebody with `kubectl delete --cascade=orphan`."""
+        for item in list(self._objects.values()):
+            if item.ref.kind == kind and item.labels.get(RESOURCE_LABEL, "") == resource:
+                del self._objects[item.ref]
+
     def let_go(self) -> None:
         """Ends whatever was asked to stop."""
         for uid, pod in list(self._pods.items()):
@@ -365,6 +377,15 @@ class MemoryCluster:
             for _ in range(wanted - len(living)):
                 self._add_pod(item)
 
+    def _adopt(self, owner: _Object) -> None:
+        """A Deployment takes back the pods that one of its name has left behind; a Job never does."""
+        for pod in self._pods.values():
+            mine = (owner.labels[RESOURCE_LABEL], owner.labels.get(REVISION_LABEL))
+            theirs = (pod.facts.resource, None if pod.facts.revision is None else str(pod.facts.revision))
+            if mine == theirs and pod.owner not in {item.uid for item in self._objects.values()}:
+                pod.owner = owner.uid
+                pod.facts = replace(pod.facts, owner=owner.uid)
+
     def _add_pod(self, owner: _Object) -> None:
         number = next(self._numbers)
         revision = owner.labels.get(REVISION_LABEL)
@@ -376,6 +397,8 @@ class MemoryCluster:
             revision=int(revision) if revision else None,
             phase="Pending",
             created_at=self.clock.now(),
+            owner=owner.uid,
+            ends_with=(ObjectRef("v1", "Pod", owner.ref.namespace, f"{owner.ref.name}-{number}"),),
         )
         self._pods[facts.uid] = _Pod(owner.uid, facts)
         self._changed(facts.resource)

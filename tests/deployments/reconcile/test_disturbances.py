@@ -116,6 +116,40 @@ def test_a_customer_who_changes_the_wish_meanwhile_is_not_overlooked(world: Worl
     assert bot.state == "deleted"
 
 
+def test_pods_that_somebody_has_left_behind_are_taken_back(world: World) -> None:
+    bot = running(world)
+    before = [pod.uid for pod in world.cluster.pods(bot.public_id)]
+    world.cluster.leave_pods(bot.public_id, kind="Deployment")
+    world.settle()
+
+    bot.refresh_from_db()
+    assert ([pod.uid for pod in world.cluster.pods(bot.public_id)], bot.state) == (before, "running")
+
+
+@pytest.mark.parametrize("wish", ["pause", "delete"])
+def test_pods_that_somebody_has_left_behind_end_when_they_are_not_wanted(world: World, wish: str) -> None:
+    bot = running(world)
+    world.cluster.leave_pods(bot.public_id, kind="Deployment")
+    getattr(world, wish)(bot)
+    world.reconcile(bot)
+    assert world.cluster.pods(bot.public_id) == []
+    world.cluster.let_go()
+    world.settle()
+
+    bot.refresh_from_db()
+    assert (bot.state, world.cluster.objects(bot.public_id)) == (f"{wish}d", [])
+
+
+def test_the_sweep_ends_pods_without_a_row(world: World) -> None:
+    bot = running(world)
+    (pod,) = world.cluster.pods(bot.public_id)
+    Deployment.objects.all().delete()
+    world.cluster.leave_pods(bot.public_id, kind="Deployment")
+
+    assert f"Pod {pod.namespace}/{pod.name}" in world.look().orphans
+    assert world.cluster.pods(bot.public_id) == []
+
+
 def test_the_sweep_removes_what_is_where_no_look_would_find_it(world: World) -> None:
     bot = running(world)
     (service,) = (it for it in world.cluster.observe(bot.public_id).objects if it.ref.kind == "Service")

@@ -5,7 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deployments.clusters.port import SPEC_HASH_ANNOTATION, ObjectRef, Observation, ObservedObject
+from deployments.clusters.port import (
+    SPEC_HASH_ANNOTATION,
+    ObjectRef,
+    Observation,
+    ObservedObject,
+    ObservedPod,
+)
 from deployments.clusters.site import LOCAL
 from deployments.reconcile.manifests import serving_manifests, tuning_manifests
 from deployments.reconcile.steps import plan_steps
@@ -83,6 +89,43 @@ CASES = [
 def test_it_plans(wanted, there, expected):
     steps = plan_steps(wanted, Observation(objects=there), unwanted="it is old")
     assert [f"{step.action} {step.ref.kind}: {step.reason}" for step in steps] == expected
+
+
+POD = ObservedPod(
+    uid="pod",
+    name="pod",
+    namespace="org",
+    resource=SPEC.resource,
+    revision=1,
+    phase="Running",
+    created_at=datetime(2026, 3, 1, tzinfo=UTC),
+    owner="set",
+    ends_with=(ObjectRef("apps/v1", "ReplicaSet", "org", "set"), ObjectRef("v1", "Pod", "org", "pod")),
+)
+RUNNING = replace(POD, revision=None, owner="job", ends_with=POD.ends_with[1:])
+RUN_OF_POD = replace(RUN, revision=None, uid="job")
+ENDED = ["delete ReplicaSet", "delete Pod"]
+
+POD_CASES = [
+    ("a Deployment keeps its pods", WANTED, (DEPLOYMENT, SERVICE), POD, []),
+    ("so does one that is on its way out", (), (GOING,), POD, []),
+    ("what has left them behind is made again", WANTED, (SERVICE,), POD, ["apply Deployment"]),
+    ("or is not wanted any more", (), (), POD, ENDED),
+    ("another revision keeps no pods", WANTED, (DEPLOYMENT, SERVICE), replace(POD, revision=2), ENDED),
+    ("what ends by itself is left alone", (), (), replace(POD, ends_with=()), []),
+    ("what ends already is left alone", (), (), replace(POD, deleting_since=GOING.deleting_since), []),
+    ("a Job keeps its pods", JOB, (RUN_OF_POD,), RUNNING, []),
+    ("the next Job takes none back", JOB, (RUN_OF_POD,), replace(RUNNING, owner=""), ["delete Pod"]),
+    ("not even before it is there", JOB, (), RUNNING, ["apply Job", "delete Pod"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "pod", "expected"), [c[1:] for c in POD_CASES], ids=[case[0] for case in POD_CASES]
+)
+def test_pods_end_with_what_they_were_made_for(wanted, there, pod, expected):
+    steps = plan_steps(wanted, Observation(objects=there, pods=(pod,)), unwanted="it is old")
+    assert [f"{step.action} {step.ref.kind}" for step in steps] == expected
 
 
 def test_it_says_what_is_created():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.kubernetes.api.refusals import Refused
 from tests.kubernetes.api.server import Server
@@ -32,6 +32,13 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 LONGEST_BACKOFF = 360.0
 
 
+class _Orphan(NamedTuple):
+    """A pod that a Job has left behind."""
+
+    namespace: str
+    name: str
+
+
 class Jobs:
     """The controller of batch/v1 Jobs."""
 
@@ -49,9 +56,16 @@ class Jobs:
             owner = controller_of(there.value)
             if owner and owner["kind"] == "Job":
                 return [(there.namespace, owner["name"])]
+            if owner is None and TRACKING in (there.metadata.get("finalizers") or ()):
+                return [_Orphan(there.namespace, there.name)]
         return []
 
     def reconcile(self, key: Hashable) -> float | None:
+        if isinstance(key, _Orphan):
+            pod = self._server.store.get(self._server.kinds["Pod"], key.namespace, key.name)
+            if pod is not None and controller_of(pod.value) is None:
+                self._untrack(pod)  # no Job counts it any more
+            return None
         namespace, name = key  # type: ignore[misc]
         live = self._server.store.get(self._kind, namespace, name)
         if live is None or live.is_deleting:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.kubernetes.api.kinds import Kind
+from tests.kubernetes.api.selectors import label_selector
 from tests.kubernetes.api.server import Server, Write
 from tests.kubernetes.api.store import Stored
 
@@ -48,6 +50,15 @@ def with_condition(
 
 def pods_of(server: Server, owner: Stored) -> list[Stored]:
     return [item for item in server.store.dependents(owner.uid) if item.kind.kind == "Pod"]
+
+
+def adopt(server: Server, owner: Stored, kind: Kind) -> None:
+    """Makes the owner the controller of those that it selects and that have none: somebody has left them."""
+    selects = label_selector(owner.value["spec"].get("selector"))
+    for item in server.store.all(kind, owner.namespace):
+        if controller_of(item.value) is None and not item.is_deleting and selects(item.labels):
+            references = [*(item.metadata.get("ownerReferences") or ()), owner_reference(owner)]
+            server.set_metadata(item, ownerReferences=references)
 
 
 def owner_reference(owner: Stored) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.kubernetes.api.server import SUFFIX_LETTERS, Server, Write
 from tests.kubernetes.api.store import Change, Stored
 from tests.kubernetes.controllers.pods import (
     MANAGER,
+    adopt,
     condition,
     controller_of,
     is_active,
@@ -63,6 +64,7 @@ class ReplicaSets:
         live = self._server.store.get(self._kind, namespace, name)
         if live is None or live.is_deleting:
             return None
+        adopt(self._server, live, self._server.kinds["Pod"])
         pods = pods_of(self._server, live)
         active = [pod for pod in pods if is_active(pod)]
         wanted = live.value["spec"].get("replicas", 1)
@@ -138,6 +140,7 @@ class Deployments:
         live = self._server.store.get(self._kind, namespace, name)
         if live is None or live.is_deleting:
             return None
+        adopt(self._server, live, self._sets)
         sets = self._owned(live)
         current = self._current(live, sets)
         old = [item for item in sets if item.key != current.key]

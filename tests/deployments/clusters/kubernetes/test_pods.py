@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from deployments.clusters.kubernetes.pods import observed_pod
-from deployments.clusters.port import ObservedPod
+from deployments.clusters.port import ObjectRef, ObservedPod
 from tests.deployments.clusters.kubernetes.records import (
     condition,
     ended,
@@ -38,6 +38,7 @@ SERVING = ObservedPod(
     ready_changed_at=at(0, 30),
     node="gpu-1",
     address="10.244.0.7:8000",
+    ends_with=(ObjectRef("v1", "Pod", "org-1", "dep-1-r2-7d9f8-x2k4p"),),
 )
 UNREADY = replace(SERVING, ready=False, ready_at=None, ready_changed_at=None)
 
@@ -56,8 +57,32 @@ def test_a_pod_that_nobody_has_looked_at_yet():
         }
     }
     assert observed_pod(bare) == ObservedPod(
-        uid="u", name="a", namespace="org-1", resource="", revision=None, phase="Pending", created_at=at(0, 0)
+        uid="u",
+        name="a",
+        namespace="org-1",
+        resource="",
+        revision=None,
+        phase="Pending",
+        created_at=at(0, 0),
+        ends_with=(ObjectRef("v1", "Pod", "org-1", "a"),),
     )
+
+
+@pytest.mark.parametrize(
+    ("owner", "ends_with"),
+    [
+        (
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "dep-1-r2-7d9f8"},
+            (ObjectRef("apps/v1", "ReplicaSet", "org-1", "dep-1-r2-7d9f8"), *SERVING.ends_with),
+        ),
+        ({"apiVersion": "batch/v1", "kind": "Job", "name": "ftj-1"}, SERVING.ends_with),
+    ],
+    ids=["of a Deployment", "of a Job"],
+)
+def test_a_pod_goes_after_what_would_make_it_anew(owner, ends_with):
+    record = pod()
+    record["metadata"]["ownerReferences"] = [{**owner, "uid": "owner-uid", "controller": True}]
+    assert observed_pod(record) == replace(SERVING, owner="owner-uid", ends_with=ends_with)
 
 
 def test_a_pod_without_room_says_what_the_scheduler_says():
@@ -82,6 +107,7 @@ def test_a_pod_without_room_says_what_the_scheduler_says():
         created_at=at(0, 0),
         reason="Unschedulable",
         message=message,
+        ends_with=SERVING.ends_with,
     )
 
 

@@ -159,6 +159,46 @@ def test_deleting_waits_for_the_pods_and_is_seen_to(real, new_id):
     real.delete(ObjectRef.of(wanted))
 
 
+@pytest.mark.parametrize("make", [deployment, job], ids=["Deployment", "Job"])
+def test_pods_that_somebody_has_left_behind_are_ended(real, admin, limited, new_id, make):
+    wanted = make(resource := new_id("dep"))
+    real.apply(wanted)
+    wait_until(lambda: real.observe(resource).pods, what="its pod")
+    assert steps(real, wanted) == []
+    _leave_pods(admin, wanted)
+    wait_until(lambda: not real.observe(resource).objects, what="the end of the object alone")
+
+    [pod] = real.observe(resource).pods
+    for step in plan_steps((), real.observe(resource), unwanted="not wanted"):
+        limited.delete(step.ref)
+    assert [it for it in real.observe(resource).pods if it.deleting_since is None] == []
+    wait_until(lambda: real.observe(resource).is_empty, what="the end of the pods")
+
+
+def test_a_deployment_that_is_made_again_takes_its_pods_back(real, admin, new_id):
+    wanted = deployment(resource := new_id("dep"))
+    real.apply(wanted)
+    wait_until(lambda: real.observe(resource).pods, what="its pod")
+    _leave_pods(admin, wanted)
+    wait_until(lambda: not real.observe(resource).objects, what="the end of the object alone")
+    before = real.observe(resource).pods
+
+    [step] = plan_steps([wanted], real.observe(resource), unwanted="not wanted")
+    real.apply(step.manifest)
+    wait_until(
+        lambda: all(it.status.get("replicas") == 1 for it in real.observe(resource).objects), what="its pods"
+    )
+    assert [pod.uid for pod in real.observe(resource).pods] == [pod.uid for pod in before]
+
+
+def _leave_pods(admin, manifest):
+    """As kubectl delete --cascade=orphan."""
+    apps, batch = client.AppsV1Api(admin), client.BatchV1Api(admin)
+    delete = {"Deployment": apps.delete_namespaced_deployment, "Job": batch.delete_namespaced_job}
+    options = client.V1DeleteOptions(propagation_policy="Orphan")
+    delete[manifest["kind"]](manifest["metadata"]["name"], manifests.NAMESPACE, body=options)
+
+
 def test_an_object_on_its_way_out_is_not_brought_back(real, admin, new_id):
     wanted = deployment(new_id("dep"))
     real.apply(wanted)
@@ -334,6 +374,7 @@ def test_the_account_may_do_what_is_listed_and_nothing_else(real, admin, limited
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "default"}}
     with pytest.raises(ClusterForbidden, match="secrets"):
         limited.apply(secret)
+    bare = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
     with open_client(limited.settings, connections=2) as account:
         core, rights = client.CoreV1Api(account), client.RbacAuthorizationV1Api(account)
         for forbidden in (
@@ -341,7 +382,7 @@ def test_the_account_may_do_what_is_listed_and_nothing_else(real, admin, limited
             lambda: core.read_namespaced_secret("a", "kube-system"),
             lambda: core.list_config_map_for_all_namespaces(),
             lambda: core.connect_post_namespaced_pod_exec("a", manifests.NAMESPACE, command=["sh"]),
-            lambda: core.delete_namespaced_pod("a", "kube-system"),
+            lambda: core.create_namespaced_pod("kube-system", bare),
             lambda: core.delete_node("a"),
             lambda: core.create_namespaced_service_account_token("a", "kube-system", {"spec": {}}),
             lambda: rights.create_cluster_role({"metadata": {"name": "a"}, "rules": []}),
