@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from django.conf import settings
 from django.core.management import call_command, get_commands
 from django.db import connections
 
 from marketplace.accounts.bootstrap import Credentials
+from marketplace.config.signals import set_on
 from marketplace.embedded.addresses import check_free, host_and_port, with_free_port
 from marketplace.embedded.components import product_programs, service_programs
 from marketplace.embedded.console import Console, NamedStream
@@ -177,12 +177,9 @@ def welcome(state: ManagerState, *, credentials: Credentials | None, home: Home)
 @contextmanager
 def _signals_set(stop: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM set `stop`; a hang-up of the terminal too, since nobody reads on."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in wanted}
+    before = {number: signal.getsignal(number) for number in wanted}
+    set_on(stop, *wanted)
     try:
         yield
     finally:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from contextlib import suppress
@@ -17,6 +16,7 @@ from runtimes.cache.fetch import Fetcher, Version
 from runtimes.cache.layout import Cache, check_versions
 from runtimes.cache.progress import Reporter
 from runtimes.contract import CacheEnvironment, ContractError, ExitCode, WeightsPhase
+from runtimes.signals import stop_on_signals
 
 logger = logging.getLogger("runtimes.cache")
 
@@ -30,8 +30,7 @@ def main() -> ExitCode:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     reporter = Reporter()
     try:
         bring_all(CacheEnvironment.from_environment(os.environ), reporter=reporter, stop=stop)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 from runtimes.cache.holding import hold_for_tuning
 from runtimes.contract import ContractError, ExitCode, Task, TrainingEventType, TuningEnvironment
 from runtimes.errors import SetupError
+from runtimes.signals import stop_on_signals
 from runtimes.tune.chats import Chat, read_chats
 from runtimes.tune.failures import BadInput
 from runtimes.tune.reporting import RESULT_FILE, Reporter, tell_finished
@@ -42,8 +42,7 @@ def main() -> ExitCode:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     # Threads of torch that wait for each other must not spin: several runtimes may share the cores of one
     # machine. Read when torch is imported, which is later than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

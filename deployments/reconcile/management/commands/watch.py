@@ -14,6 +14,7 @@ from deployments.clusters.registry import open_cluster
 from deployments.reconcile.tasks import ring
 from deployments.reconcile.watch import Watchers
 from marketplace.config import heartbeat
+from marketplace.config.signals import set_on
 from marketplace.hardware.models import Cluster
 
 NEW_CLUSTERS_SECONDS = 15.0
@@ -25,8 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        set_on(stop, signal.SIGTERM, signal.SIGINT)
         watchers = Watchers(ring=partial(ring, patient=True), stop=stop)
         while not stop.is_set():
             heartbeat.beat()
