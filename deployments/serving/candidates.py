@@ -6,10 +6,11 @@ The number of queries does not depend on how many pools, recipes, prices or depl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from deployments.clusters.capacity import known_nodes_of
@@ -22,15 +23,16 @@ from deployments.planning.starting import SeenStart, StartTimes, learn
 from deployments.serving.facts import model_facts
 from deployments.serving.holdings import held_units, quota_units
 from deployments.serving.models import Deployment, Replica
+from deployments.serving.pools import OpenPool, PoolFlavor, every_open_pool
 from deployments.serving.specs import pod_resources, weights_of
 from marketplace.accounts.models import Organization
-from marketplace.billing.models import Price, Quota
-from marketplace.billing.prices import prices_in_force
+from marketplace.billing.models import Quota
+from marketplace.billing.prices import PriceTag, price_tags
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.catalog.offers import TUNING_ENGINES
 from marketplace.hardware.attachments import Attachment, count_problem
-from marketplace.hardware.models import AcceleratorFamily, Flavor, NodePool
-from marketplace.hardware.placement import open_pools
+from marketplace.hardware.models import AcceleratorFamily
+from marketplace.statements import Given, Statement
 
 DEPLOYMENTS_REMEMBERED = 60
 """Newest deployments of a version's recipes from whose starts the next one's duration is told."""
@@ -42,9 +44,9 @@ STARTS_REMEMBERED = 20
 class Place:
     """A node pool on which a recipe could run, with its price."""
 
-    pool: NodePool
+    pool: OpenPool
     recipe: Recipe
-    price: Price | None
+    price: PriceTag | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +69,26 @@ def gather(version: ModelVersion, *, organization: Organization, besides: Deploy
     """What there is for an organization now. `besides` is the deployment that would change, if any."""
     weights = weights_of(version)
     recipes: defaultdict[str, list[Recipe]] = defaultdict(list)
-    for recipe in weights.recipes.exclude(engine__in=TUNING_ENGINES).order_by("pk"):
+    for recipe in _recipes.objects(version=weights.pk):
         recipes[recipe.accelerator_family].append(recipe)
-    pools = list(open_pools().select_related("flavor__accelerator", "cluster__region").order_by("pk"))
-    now = timezone.now()
-    prices = {
-        (price.flavor_id, price.region_id): price
-        for price in prices_in_force(organization=organization, at=now).select_related(None)
-    }
+    pools = every_open_pool()
+    tags = price_tags(organization=organization, at=timezone.now())
     places = [
-        Place(pool=pool, recipe=recipe, price=prices.get((pool.flavor_id, pool.cluster.region_id)))
+        Place(pool=pool, recipe=recipe, price=tags.get((pool.flavor.pk, pool.region_pk)))
         for pool in pools
         if not _problem(pool)
         for recipe in recipes[pool.flavor.accelerator.family]
     ]
     used = {place.recipe.pk: place.recipe for place in places}.values()
-    starts = _starts(used)
+    starts = _starts(weights) if used else {}
     facts = model_facts(version)
     world = _World(
         nodes={
             slug: None if nodes is None else _index(nodes)
-            for slug, nodes in known_nodes_of({pool.cluster.slug for pool in pools}).items()
+            for slug, nodes in known_nodes_of({pool.cluster for pool in pools}).items()
         },
         held=held_units(organization=organization, besides=besides),
-        limits=dict(
-            Quota.objects.filter(organization=organization).values_list("accelerator_family", "limit")
-        ),
+        limits=dict(_limits.rows(organization=organization.pk)),
         times={
             recipe.pk: learn(
                 starts.get(recipe.pk, ())[:STARTS_REMEMBERED], measured=recipe.measured_start_seconds
@@ -127,9 +123,9 @@ class _World:
     free: dict[int, FreeCapacity | None]
     """By pool: recipes share it."""
 
-    def room(self, pool: NodePool) -> FreeCapacity | None:
+    def room(self, pool: OpenPool) -> FreeCapacity | None:
         if pool.pk not in self.free:
-            nodes = self.nodes[pool.cluster.slug]
+            nodes = self.nodes[pool.cluster]
             self.free[pool.pk] = None if nodes is None else nodes.count(pod_size(pool))
         return self.free[pool.pk]
 
@@ -140,8 +136,8 @@ def _candidate(place: Place, *, facts: ModelFacts, world: _World) -> Candidate:
     devices = max(1, flavor.accelerator_count)
     return Candidate(
         flavor=flavor.slug,
-        region=pool.cluster.region.slug,
-        cluster=pool.cluster.slug,
+        region=pool.region,
+        cluster=pool.cluster,
         machine_class=flavor.machine_class,
         recipe=recipe.public_id,
         shape=ServingShape(
@@ -181,14 +177,14 @@ _indexes: dict[int, NodeIndex] = {}
 MOST_INDEXES = 64
 
 
-def device_bytes(flavor: Flavor) -> int:
+def device_bytes(flavor: PoolFlavor) -> int:
     """Memory of one device of a flavor; on CPU the host's."""
     if flavor.accelerator.family == AcceleratorFamily.CPU:
         return flavor.memory_bytes
     return flavor.accelerator.memory_bytes
 
 
-def pod_size(pool: NodePool) -> PodSize:
+def pod_size(pool: OpenPool) -> PodSize:
     """What a pod of the pool's flavor asks of a node."""
     resources = pod_resources(pool.flavor, pool)
     # Partitions of IPUs are made for a job by their operator: no node has them beforehand.
@@ -203,35 +199,48 @@ def pod_size(pool: NodePool) -> PodSize:
     )
 
 
-def _pool(pool: NodePool) -> Pool:
+def _pool(pool: OpenPool) -> Pool:
     return Pool(
-        cluster=pool.cluster.slug,
+        cluster=pool.cluster,
         flavor=pool.flavor.slug,
-        region=pool.cluster.region.slug,
+        region=pool.region,
         family=pool.flavor.accelerator.family,
         machine_class=pool.flavor.machine_class,
         unusable=_problem(pool),
     )
 
 
-def _problem(pool: NodePool) -> str:
+def _problem(pool: OpenPool) -> str:
     """Why the flavor of a pool can be given to nobody; empty when it can."""
     flavor = pool.flavor
     return count_problem(flavor.accelerator.attachment, flavor.accelerator_count) or ""
 
 
-def _starts(recipes: Collection[Recipe]) -> dict[int, tuple[SeenStart, ...]]:
+def _starts(weights: ModelVersion) -> dict[int, tuple[SeenStart, ...]]:
     """Recipe -> its newest starts, whoever's they were: how long a start takes is nobody's secret."""
-    if not recipes:
-        return {}
-    own = Deployment.objects.filter(recipe__in={recipe.pk for recipe in recipes})
+    found: defaultdict[int, list[SeenStart]] = defaultdict(list)
+    for recipe, *moments, node in _newest_starts.rows(version=weights.pk):
+        found[recipe].append(SeenStart(**dict(zip(_MOMENTS, moments, strict=True)), node=node))
+    return {recipe: tuple(starts) for recipe, starts in found.items()}
+
+
+def _started() -> QuerySet[Replica, Any]:
+    own = Deployment.objects.filter(recipe__version=Given("version"))
     newest = own.order_by("-pk").values("public_id")[:DEPLOYMENTS_REMEMBERED]
     # Subqueries, because replicas outlive their deployments and so have no key to them.
     recipe = Deployment.objects.filter(public_id=OuterRef("resource")).values("recipe")
     started = Replica.objects.filter(resource__in=newest, ready_at__isnull=False, restarts=0)
-    columns = ("created_at", "scheduled_at", "started_at", "ready_at", "node")
-    newest_first = started.order_by("-created_at").values(*columns, recipe=Subquery(recipe))
-    found: defaultdict[int, list[SeenStart]] = defaultdict(list)
-    for seen in newest_first[:DEPLOYMENTS_REMEMBERED]:
-        found[seen.pop("recipe")].append(SeenStart(**seen))
-    return {recipe: tuple(starts) for recipe, starts in found.items()}
+    columns = (Subquery(recipe), *_MOMENTS, "node")
+    return started.order_by("-created_at").values_list(*columns)[:DEPLOYMENTS_REMEMBERED]
+
+
+_MOMENTS = ("created_at", "scheduled_at", "started_at", "ready_at")
+_recipes = Statement(
+    lambda: Recipe.objects.filter(version=Given("version")).exclude(engine__in=TUNING_ENGINES).order_by("pk")
+)
+_limits = Statement(
+    lambda: Quota.objects.filter(organization=Given("organization")).values_list(
+        "accelerator_family", "limit"
+    )
+)
+_newest_starts = Statement(_started)

@@ -5,24 +5,29 @@ quota has room for more.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from deployments.serving.errors import WishRefused
+from deployments.serving.pools import PoolFlavor
 from deployments.serving.workload import Workload
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Quota
 from marketplace.hardware.models import AcceleratorFamily, Flavor
+from marketplace.statements import Given, Statement
 
 
-def quota_units(flavor: Flavor) -> int:
+def quota_units(flavor: Flavor | PoolFlavor) -> int:
     """Units that one replica on this flavor takes."""
-    return _units(flavor.accelerator.family, vcpus=flavor.vcpus, devices=flavor.accelerator_count)
+    return units(flavor.accelerator.family, vcpus=flavor.vcpus, devices=flavor.accelerator_count)
 
 
-def _units(family: str, *, vcpus: Decimal, devices: int) -> int:
+def units(family: str, *, vcpus: Decimal, devices: int) -> int:
+    """What quotas of a family count of so many vCPUs and devices."""
     return (
         int(vcpus.to_integral_value(rounding=ROUND_CEILING)) if family == AcceleratorFamily.CPU else devices
     )
@@ -31,43 +36,64 @@ def _units(family: str, *, vcpus: Decimal, devices: int) -> int:
 def held_units(*, organization: Organization, besides: Workload | None = None) -> Counter[str]:
     """Family -> units that every workload of the organization takes together, but for `besides`.
 
-    One query for each kind of workload, however many there are.
+    One query, however many workloads and kinds of them there are.
     """
+    left_out = besides.public_id if besides is not None else ""
     held: Counter[str] = Counter()
-    for kind in Workload.__subclasses__():
-        rows = kind.wished().filter(organization=organization)
-        if isinstance(besides, kind):
-            rows = rows.exclude(pk=besides.pk)
-        sizes = rows.values_list(
-            "flavor__accelerator__family", "flavor__vcpus", "flavor__accelerator_count"
-        ).annotate(replicas=Sum(kind.REPLICAS))
-        for family, vcpus, devices, replicas in sizes:
-            held[family] += _units(family, vcpus=vcpus, devices=devices) * replicas
+    for family, vcpus, devices, replicas in _held.rows(organization=organization.pk, besides=left_out):
+        held[family] += units(family, vcpus=vcpus, devices=devices) * replicas
     return held
+
+
+def _sizes() -> QuerySet[Any, Any]:
+    first, *others = (
+        share.rows.filter(organization=Given("organization"))
+        .exclude(public_id=Given("besides"))
+        .values_list(
+            f"{share.flavor}__accelerator__family",
+            f"{share.flavor}__vcpus",
+            f"{share.flavor}__accelerator_count",
+        )
+        .annotate(replicas=Sum(share.replicas))
+        for kind in Workload.__subclasses__()
+        for share in kind.shares()
+    )
+    together: QuerySet[Any, Any] = first.union(*others, all=True)
+    return together
+
+
+_held = Statement(_sizes)
 
 
 @transaction.atomic
 def require_quota(
-    *, organization: Organization, flavor: Flavor, replicas: int, besides: Workload | None = None
+    *,
+    organization: Organization,
+    wanted: Sequence[tuple[Flavor, int]],
+    besides: Workload | None = None,
 ) -> None:
-    """Raises WishRefused unless the quota has room for so many replicas beside all workloads but `besides`.
+    """Raises WishRefused unless the quotas have room for what is `wanted`, so many replicas of each flavor,
+    beside all workloads but `besides`.
 
     Whoever writes a wish calls it in the same transaction: the quota stays locked until its end, so that two
     wishes cannot both take what is left.
     """
-    family = flavor.accelerator.family
-    quotas = Quota.objects.select_for_update().filter(organization=organization, accelerator_family=family)
-    quota = quotas.first()
-    if quota is None:
+    needs: Counter[str] = Counter()
+    for flavor, replicas in wanted:
+        needs[flavor.accelerator.family] += quota_units(flavor) * replicas
+    quotas = Quota.objects.select_for_update().filter(organization=organization, accelerator_family__in=needs)
+    limits = {quota.accelerator_family: quota.limit for quota in quotas.order_by("pk")}
+    if not limits:
         return
-    need = quota_units(flavor) * replicas
-    held = held_units(organization=organization, besides=besides)[family]
-    if held + need > quota.limit:
-        raise WishRefused(
-            f"This needs {need} of your quota of {quota.limit} for {family}; {held} are held. "
-            "Pause or delete a deployment, or ask the provider for a higher quota.",
-            type="quota-exceeded",
-            need=need,
-            held=held,
-            limit=quota.limit,
-        )
+    all_held = held_units(organization=organization, besides=besides)
+    for family, limit in limits.items():
+        need, held = needs[family], all_held[family]
+        if held + need > limit:
+            raise WishRefused(
+                f"This needs {need} of your quota of {limit} for {family}; {held} are held. "
+                "Pause or delete a deployment, or ask the provider for a higher quota.",
+                type="quota-exceeded",
+                need=need,
+                held=held,
+                limit=limit,
+            )

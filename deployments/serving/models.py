@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from django.db import models
-from django.db.models.functions import Cast, Ceil, Coalesce
+from django.db.models.functions import Cast, Ceil
 from django.utils import timezone
 
-from deployments.serving.workload import Workload
+from deployments.serving.workload import Share, Workload
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
 from marketplace.catalog.models import ModelVersion, Recipe
@@ -66,10 +67,6 @@ class Strategy(models.TextChoices):
 class Deployment(Workload):
     """A model version served for an organization."""
 
-    # A canary's beside the stable ones: `reconcile.rollout.canary_replicas`, in SQL.
-    REPLICAS = models.F("desired_replicas") + Coalesce(
-        Cast(Ceil(models.F("desired_replicas") * models.F("canary_weight") / 100.0), models.IntegerField()), 0
-    )
     GOING_STATE = DeploymentState.DELETING
 
     public_id = PublicIdField("dep")
@@ -119,6 +116,19 @@ class Deployment(Workload):
     @classmethod
     def wished(cls) -> models.QuerySet[Deployment]:
         return cls.objects.filter(deleted_at__isnull=True, desired_state=DesiredState.RUNNING)
+
+    @classmethod
+    def shares(cls) -> Sequence[Share]:
+        """A canary runs beside the stable revision, and may run on another flavor."""
+        replicas = models.F("desired_replicas")
+        # `reconcile.rollout.canary_replicas`, in SQL.
+        canary = Cast(Ceil(replicas * models.F("canary_weight") / 100.0), models.IntegerField())
+        beside_canary = cls.wished().filter(revisions__number=models.F("stable_revision"))
+        return (
+            Share(rows=cls.wished().filter(canary_weight=None), replicas=replicas),
+            Share(rows=cls.wished().exclude(canary_weight=None), replicas=canary),
+            Share(rows=beside_canary, flavor="revisions__flavor", replicas=replicas),
+        )
 
 
 class Revision(models.Model):

@@ -163,9 +163,9 @@ def make_plan(*, actor: Actor, ask: ServingAsk, besides: Deployment | None = Non
             "settled": settle(chosen, image=place.recipe.image).to_json() if chosen and place else None,
         },
         recipe=place.recipe if place else None,
-        flavor=place.pool.flavor if place else None,
-        cluster=place.pool.cluster if place else None,
-        price=place.price if place else None,
+        flavor_id=place.pool.flavor.pk if place else None,
+        cluster_id=place.pool.cluster_pk if place else None,
+        price_id=place.price.pk if place and place.price else None,
         created_by=actor.name,
         expires_at=timezone.now() + PLAN_LIFETIME,
     )
@@ -193,7 +193,7 @@ def pool_of(plan: Plan) -> NodePool:
     return (
         open_pools()
         .select_related("flavor__accelerator", "cluster__region")
-        .get(cluster=plan.cluster, flavor=plan.flavor)
+        .get(cluster=plan.cluster_id, flavor=plan.flavor_id)
     )
 
 

@@ -27,6 +27,7 @@ from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.models import Flavor, MachineClass, Region
 from marketplace.rest.reading import ReadSerializer
 from marketplace.rest.serializers import StrictSerializer
+from marketplace.statements import Given, Statement
 
 DEFAULT_CONTEXT_LENGTH = 2048
 """Tokens; shorter where the model supports less."""
@@ -43,7 +44,7 @@ NAME_VALIDATOR = RegexValidator(
 )
 
 
-def visible_versions(organization: Organization) -> QuerySet[ModelVersion]:
+def visible_versions(organization: Organization | Given) -> QuerySet[ModelVersion]:
     """Published versions of public models and of the organization's own."""
     return (
         ModelVersion.objects.filter(published_at__isnull=False, model__deleted_at__isnull=True)
@@ -52,20 +53,26 @@ def visible_versions(organization: Organization) -> QuerySet[ModelVersion]:
     )
 
 
+_named_versions = Statement(
+    lambda: (
+        visible_versions(Given("organization"))
+        .filter(
+            Q(public_id=Given("reference"))
+            | Q(model__public_id=Given("reference"))
+            | Q(model__publisher=Given("publisher"), model__slug=Given("slug"))
+        )
+        .order_by("-published_at")[:1]
+    )
+)
+
+
 def find_version(reference: str, *, organization: Organization) -> ModelVersion:
     """The version that a customer names: `mdv_…`, or the newest of `mdl_…` or `publisher/model`."""
-    versions = visible_versions(organization)
     publisher, _, slug = reference.partition("/")
-    version = (
-        versions.filter(
-            Q(public_id=reference)
-            | Q(model__public_id=reference)
-            | Q(model__publisher=publisher, model__slug=slug)
-        )
-        .order_by("-published_at")
-        .first()
+    found = _named_versions.objects(
+        organization=organization.pk, reference=reference, publisher=publisher, slug=slug
     )
-    if version is None:
+    if not found:
         named = Q(public_id=reference) | Q(publisher=publisher, slug=slug)
         model = visible_models(organization).filter(named).first()
         if model is not None:
@@ -78,7 +85,7 @@ def find_version(reference: str, *, organization: Organization) -> ModelVersion:
             f"No published model is called {reference!r}. GET /api/v1/models/ lists what there is; write "
             "a model's id (mdl_…), a version's id (mdv_…) or publisher/model."
         )
-    return version
+    return found[0]
 
 
 class ModelReferenceField(serializers.CharField):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.serving.errors import WishRefused
+from deployments.serving.pools import OpenPool, PoolFlavor
 from deployments.serving.spec import Mount, Resources, ServingSpec
 from marketplace.catalog.models import ModelVersion, Recipe
 from marketplace.hardware.attachments import Attachment, count_problem
@@ -35,7 +36,7 @@ def weights_mounts(version: ModelVersion) -> tuple[Mount, ...]:
     return (base, Mount(sub_path=version.storage_path, mount_path=ADAPTER_DIR))
 
 
-def pod_resources(flavor: Flavor, pool: NodePool) -> Resources:
+def pod_resources(flavor: Flavor | PoolFlavor, pool: NodePool | OpenPool) -> Resources:
     """A pod takes the whole flavor and may land on the pool's nodes.
 
     Raises WishRefused for a flavor that nobody can be given.

@@ -68,16 +68,15 @@ def require_unchanged(row: Deployment, *, since: Deployment) -> None:
 def require_room(row: Deployment) -> None:
     """An accepted plan found room once; others may have taken it since, or the same plan did.
 
-    Of a rollout only the new side counts, since the old one goes; of a canary both, since both stay for as
-    long as the customer wishes.
+    Of a rollout only the new side counts, since the old one goes; of a canary both, each on its own flavor,
+    since both stay for as long as the customer wishes.
     """
-    beside = canary_replicas(row.desired_replicas, weight=row.canary_weight) if row.canary_weight else 0
-    require_quota(
-        organization=row.organization,
-        flavor=row.flavor,
-        replicas=row.desired_replicas + beside,
-        besides=row,
-    )
+    wanted = [(row.flavor, row.desired_replicas)]
+    if row.canary_weight is not None and row.stable_revision is not None:
+        stable = row.revisions.select_related("flavor__accelerator").get(number=row.stable_revision)
+        canary = canary_replicas(row.desired_replicas, weight=row.canary_weight)
+        wanted = [(stable.flavor, row.desired_replicas), (row.flavor, canary)]
+    require_quota(organization=row.organization, wanted=wanted, besides=row)
 
 
 def next_number(row: Deployment) -> int:

@@ -7,7 +7,9 @@ Lease: who looks at the row now. Written by `deployments.reconcile.leases` only.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models.functions import Now
@@ -19,6 +21,17 @@ from marketplace.hardware.models import Cluster, Flavor
 
 DELETED = "deleted"
 """Every kind's `desired_state` when nothing is to be left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Pods that customers want to run now."""
+
+    rows: models.QuerySet[Any, Any]
+    flavor: str = "flavor"
+    """Lookup from a row to the flavor that they run on."""
+    replicas: models.expressions.Combinable = models.Value(1)
+    """Pods of a row, as SQL."""
 
 
 class Workload(models.Model):
@@ -55,9 +68,6 @@ class Workload(models.Model):
     class Meta:
         abstract = True
 
-    REPLICAS: ClassVar[models.expressions.Combinable]
-    """The pods that a row's customer wants to run now, as SQL."""
-
     GOING_STATE: ClassVar[str] = ""
     """What `state` says while it is being deleted; empty = it stays what it was."""
 
@@ -74,3 +84,8 @@ class Workload(models.Model):
     def wished(cls) -> models.QuerySet[Self]:
         """The rows whose customer wants pods now."""
         raise NotImplementedError
+
+    @classmethod
+    def shares(cls) -> Sequence[Share]:
+        """What all rows of this kind want to hold now. One pod each, unless a kind says more."""
+        return (Share(rows=cls.wished()),)

@@ -65,7 +65,7 @@ def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
             ).to_json(),
         )
         # The plan found room; another wish may have taken it since.
-        require_quota(organization=actor.organization, flavor=job.flavor, replicas=1, besides=job)
+        require_quota(organization=actor.organization, wanted=[(job.flavor, 1)], besides=job)
         _announce(
             job,
             actor=actor,

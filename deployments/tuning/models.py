@@ -72,8 +72,6 @@ class JobState(models.TextChoices):
 class FineTuningJob(Workload):
     """Tunes a model version on a dataset. Succeeds by publishing a private version (`result`)."""
 
-    REPLICAS = models.Value(1)
-
     public_id = PublicIdField("ftj")
 
     # Wish

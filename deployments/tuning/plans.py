@@ -103,7 +103,7 @@ def plan_tuning(ask: TuningAsk, *, organization: Organization) -> TuningPlan:
             available=largest.available_bytes,
         )
     plan = min(fitting, key=lambda plan: plan.estimate.cost)
-    require_quota(organization=organization, flavor=plan.pool.flavor, replicas=1)
+    require_quota(organization=organization, wanted=[(plan.pool.flavor, 1)])
     return plan
 
 

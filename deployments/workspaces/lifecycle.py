@@ -155,7 +155,7 @@ def _wishing(workspace: Workspace, *, deleted_too: bool = False) -> Iterator[Wor
 
 
 def _require_room(row: Workspace) -> None:
-    require_quota(organization=row.organization, flavor=row.flavor, replicas=1, besides=row)
+    require_quota(organization=row.organization, wanted=[(row.flavor, 1)], besides=row)
 
 
 def _announce(workspace: Workspace, *, actor: Actor, action: str, reason: str, message: str) -> None:

@@ -25,7 +25,6 @@ class WorkspaceState(models.TextChoices):
 class Workspace(Workload):
     """A notebook server of an organization. Its volume lives from the creation to the deletion."""
 
-    REPLICAS = models.Value(1)
     GOING_STATE = WorkspaceState.DELETING
 
     public_id = PublicIdField("wsp")

@@ -18,11 +18,16 @@ from django.db.models import Q
 from django.utils import timezone
 
 from marketplace.accounts.models import ApiKey, Organization, Scope, User
+from marketplace.statements import Given, Statement
 
 ALPHABET = string.ascii_lowercase + string.digits
 PREFIX_LENGTH = 8
 SECRET_LENGTH = 40
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+_key_of_hash = Statement(
+    lambda: ApiKey.objects.select_related("organization", "created_by").filter(hash=Given("hash"))
+)
 
 Reason = Literal["unknown", "expired", "revoked"]
 
@@ -69,9 +74,10 @@ def issue_key(
 
 def authenticate_key(secret: str, *, now: datetime) -> ApiKey:
     """The key with this secret, its organization loaded. Raises KeyRefused; writes nothing (see `touch`)."""
-    key = ApiKey.objects.select_related("organization", "created_by").filter(hash=hash_of(secret)).first()
-    if key is None:
+    found = _key_of_hash.objects(hash=hash_of(secret))
+    if not found:
         raise KeyRefused("There is no such API key. Check that it was copied whole.", reason="unknown")
+    key = found[0]
     if key.revoked_at is not None:
         raise KeyRefused(f"The API key {key.prefix}… has been revoked. Create a new one.", reason="revoked")
     if key.expires_at is not None and key.expires_at <= now:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import F, Q, QuerySet
+from django.db.models import DateTimeField, F, Q, QuerySet
 
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
 from marketplace.hardware.models import Flavor, Region
+from marketplace.statements import Given, Statement
 
 
 class PriceRefused(ValueError):
@@ -28,17 +30,41 @@ def prices_in_force(*, organization: Organization | None, at: datetime) -> Query
 
     An organization's own price takes the place of the public one.
     """
-    valid = Price.objects.filter(valid__contains=at)
-    if organization is None:
-        chosen = valid.filter(organization=None)
-    else:
-        chosen = valid.filter(Q(organization=None) | Q(organization=organization))
+    paid_by = Q(organization=None)
+    if organization is not None:
+        paid_by |= Q(organization=organization)
+    return _in_force(at=at, paid_by=paid_by).select_related("flavor", "region", "organization")
+
+
+def _in_force(*, at: datetime | Given, paid_by: Q) -> QuerySet[Price]:
     return (
-        chosen.select_related("flavor", "region", "organization")
+        Price.objects.filter(paid_by, valid__contains=at)
         # Own price first, public price (no organization) last: DISTINCT ON keeps the first.
         .order_by("flavor", "region", F("organization").asc(nulls_last=True))
         .distinct("flavor", "region")
     )
+
+
+class PriceTag(NamedTuple):
+    """What one second of a flavor costs: the columns of a price that is in force."""
+
+    pk: int
+    per_second: Decimal
+    currency: str
+
+
+_tags = Statement(
+    lambda: _in_force(
+        at=Given("at", output_field=DateTimeField()),
+        paid_by=Q(organization=None) | Q(organization=Given("organization")),
+    ).values_list("flavor_id", "region_id", *PriceTag._fields)
+)
+
+
+def price_tags(*, organization: Organization, at: datetime) -> dict[tuple[int, int], PriceTag]:
+    """What `prices_in_force` says, without objects: primary keys of flavor and region -> the price."""
+    rows = _tags.rows(organization=organization.pk, at=at)
+    return {(flavor, region): PriceTag(*tag) for flavor, region, *tag in rows}
 
 
 def price_in_force(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from deployments.serving.holdings import held_units
 from deployments.serving.models import Deployment, Event, Plan, Revision
 from marketplace.accounts.models import AuditEvent
 from marketplace.billing.models import Quota
+from marketplace.billing.prices import set_price
 from marketplace.catalog.models import ModelVersion
-from marketplace.hardware.models import NodePool
+from marketplace.hardware.models import Flavor, NodePool
 from tests.market import GIB, Market, say_nodes
 from tests.people import Person
 
@@ -265,6 +267,30 @@ def test_a_canary_is_held_beside_the_stable_revision(
     update(alice, path, canary={"weight": weight})
     assert canary_replicas(2, weight=weight) == replicas - 2
     assert held_units(organization=alice.organization)["cpu"] == 2 * replicas
+
+
+def test_a_canary_on_another_flavor_is_held_with_its_own_size(
+    alice: Person, path: str, market: Market
+) -> None:
+    Flavor.objects.filter(pk=market.large.pk).update(vcpus=3)
+    set_price(
+        flavor=market.large,
+        region=market.region,
+        per_second=Decimal("0.1"),
+        currency="EUR",
+        since=timezone.now(),
+    )
+    say_nodes(market.cluster, cores=64, memory=64 * GIB)
+    alice.api.patch(path, {"replicas": 2})
+    quota = Quota.objects.create(organization=alice.organization, accelerator_family="cpu", limit=6)
+    wish = {"flavor": "test-large", "canary": {"weight": 10}}
+    answer = alice.api.patch(path, wish)
+    assert refusal(answer) == (409, "quota-exceeded")
+    assert answer.json()["need"] == 2 * 2 + 3
+    quota.limit = 7
+    quota.save()
+    assert alice.api.patch(path, wish).status_code == 200
+    assert held_units(organization=alice.organization) == {"cpu": 2 * 2 + 3}
 
 
 def test_a_canary_is_promoted(alice: Person, path: str) -> None:
