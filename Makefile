@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 # Tests that run at once; some start the whole product, so more is not always quicker.
 TEST_WORKERS ?= 2
 ROUNDS ?= 10
+MINUTES ?= 10
 SEED ?=
 
 VENV := .venv
@@ -18,7 +19,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-cluster test-e2e check chaos chaos-cluster chart manifests openapi lock clean
+.PHONY: help install demo run test test-cluster test-e2e check chaos chaos-cluster soak chart manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -69,6 +70,9 @@ chaos: $(INSTALLED) ## Kill components at random and check that everything comes
 
 chaos-cluster: $(INSTALLED) ## Random faults on a stand-in control plane; check all, bills too (ROUNDS=1000 SEED=1)
 	$(BIN)/python -m tests.chaos.cluster $(if $(filter command line,$(origin ROUNDS)),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+
+soak: $(INSTALLED) ## Serve under twice the load that can be answered; check answers and memory (MINUTES=10)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench-%: $(INSTALLED)
 	@test -f tests/bench/$(subst -,_,$*).py || { \

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from runtimes.cache.holding import hold_for_serving
 from runtimes.contract import ServingEnvironment, Task
+from runtimes.dequantize import dequantize
 from runtimes.errors import SetupError
 from runtimes.served import ServedModel
-from runtimes.weights import refuse_code, stay_offline, verify_digests
+from runtimes.weights import only_gguf, refuse_code, refuse_links, stay_offline, verify_digests
 
 
 def load_model(environment: ServingEnvironment) -> ServedModel:
@@ -23,6 +26,7 @@ def load_model(environment: ServingEnvironment) -> ServedModel:
         if not folder.is_dir():
             raise SetupError(f"there is no model folder {folder}")
         refuse_code(folder)
+        refuse_links(folder)
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Hashing needs no interpreter lock, so it is done while the libraries are imported.
         checks = [
@@ -33,7 +37,20 @@ def load_model(environment: ServingEnvironment) -> ServedModel:
         _import_engine(environment.task)
         for check in checks:
             check.result()
-    return _load(environment)
+    gguf = only_gguf(Path(environment.model_dir))
+    return _load(environment) if gguf is None else _load_gguf(gguf, environment=environment)
+
+
+def _load_gguf(file: Path, *, environment: ServingEnvironment) -> ServedModel:
+    """Serves quantized values as what they stand for: written out as safetensors for as long as loading
+    takes, which needs room for four bytes a value where temporary files lie.
+    """
+    if environment.task is not Task.TEXT_GENERATION:
+        raise SetupError(f"{file} is a GGUF file; only {Task.TEXT_GENERATION.value} is served from one")
+    with tempfile.TemporaryDirectory(prefix="gguf-") as folder:
+        whole = Path(folder) / "model"
+        dequantize(file, folder=whole)
+        return _load(replace(environment, model_dir=str(whole)))
 
 
 def _import_engine(task: Task) -> None:

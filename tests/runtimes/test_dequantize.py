@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from runtimes.contract import ExitCode
+from runtimes.contract import ExitCode, ServingEnvironment, Task
 from runtimes.dequantize import main
+from runtimes.errors import SetupError
+from runtimes.server.loading import load_model
 
 HIDDEN, HEADS, INNER = 64, 4, 96
 ALPHABET = [*"abcdefghijklmnopqrstuvwxyz", "Ġ", "ab", "<|end|>"]
@@ -141,3 +145,26 @@ def test_a_file_that_was_cut_leaves_nothing_behind(
     assert main([str(gguf_file), str(tmp_path / "out" / "folder")]) == ExitCode.BAD_INPUT
     assert "cannot be read as a language model" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+async def test_a_folder_with_nothing_but_gguf_is_served(gguf_file: Path) -> None:
+    digests = {gguf_file.name: hashlib.sha256(gguf_file.read_bytes()).hexdigest()}
+    environment = ServingEnvironment(
+        task=Task.TEXT_GENERATION,
+        model_dir=str(gguf_file.parent),
+        model_name="tiny",
+        digests=digests,
+        device="cpu",
+        max_concurrency=1,
+    )
+    model = load_model(environment)
+    failures: list[BaseException] = []
+    model.start(on_failure=failures.append)
+    await model.warm_up()
+    model.stop()
+
+    assert (model.facts.context_length, failures) == (128, [])
+    with pytest.raises(SetupError, match=r"tiny\.gguf is not the file that was approved"):
+        load_model(replace(environment, digests={gguf_file.name: "0" * 64}))
+    with pytest.raises(SetupError, match="only text-generation is served from one"):
+        load_model(replace(environment, task=Task.FEATURE_EXTRACTION))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from runtimes.errors import SetupError
 from runtimes.weights import (
     WeightFacts,
     check_fit,
+    only_gguf,
     read_config,
     read_weights,
     refuse_code,
@@ -76,12 +79,108 @@ def test_it_names_a_file_that_is_missing(folder: Path) -> None:
         verify_digests(folder, digests_of(folder) | {"tokenizer.json": "0" * 64})
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x08", b"\xff" * 64, b"PK\x03\x04 a zip archive"])
+def safetensors(header: str | bytes, *, content: bytes = b"\0" * 8, length: int | None = None) -> bytes:
+    """A file as its format has it: the length of the header, the header, the values."""
+    encoded = header.encode() if isinstance(header, str) else header
+    return struct.pack("<Q", len(encoded) if length is None else length) + encoded + content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\x08",
+        b"\xff" * 64,
+        safetensors('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}')[:20],
+        safetensors("{}", length=2**63),
+        safetensors("{}", length=100),
+        safetensors('{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}}'),
+        safetensors('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,NaN]}}'),
+        safetensors('{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}'),
+        safetensors('{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}'),
+        safetensors('{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}'),
+        safetensors('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'),
+        safetensors(
+            '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+            '"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}'
+        ),
+        safetensors('{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}'),
+        safetensors('{"a":{"dtype":"PY","shape":[2],"data_offsets":[0,8]}}'),
+        safetensors(b"\xff\xfe{}"),
+    ],
+    ids=[
+        "empty", "one byte", "no header", "a cut header", "a header of exabytes", "a header past the end",
+        "a size that is no number", "an offset that is no number", "a size below zero",
+        "a size unlike its bytes",
+        "offsets backwards", "offsets past the end", "overlapping values", "a size that overflows",
+        "an unknown kind of value", "a header that is no text",
+    ],
+)  # fmt: skip
 def test_it_names_a_file_that_is_no_safetensors(folder: Path, damage: bytes) -> None:
     (folder / "model-2.safetensors").write_bytes(damage)
 
     with pytest.raises(SetupError, match=r"model-2\.safetensors is not a whole safetensors file"):
         read_weights(folder)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [*(pickle.dumps([0], protocol=number) for number in (2, 3, 4, 5)), b"PK\x03\x04 as torch saves"],
+)
+def test_it_names_a_pickle_that_was_renamed(folder: Path, pickled: bytes) -> None:
+    (folder / "model-2.safetensors").write_bytes(pickled)
+
+    with pytest.raises(SetupError, match=r"model-2\.safetensors is a pickle under another name"):
+        read_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        ({"a": "model-1.safetensors", "b": "model-3.safetensors"}, "model-3.safetensors, which is missing"),
+        ({"a": "../model-1.safetensors"}, "lies outside its folder"),
+        ({"a": "/etc/passwd"}, "lies outside its folder"),
+        ({"a": "pytorch_model.bin"}, "only safetensors weights are served"),
+        ({"c": "model-1.safetensors"}, "says that model-1.safetensors has 'c', which it has not"),
+        ({"a": 5}, "only safetensors weights are served"),
+        ([], "is no index of shards"),
+    ],
+    ids=["a missing shard", "a path upwards", "an absolute path", "a pickle", "no such tensor", "a number",
+        "a list"],
+)  # fmt: skip
+def test_it_refuses_an_index_that_does_not_fit(folder: Path, weight_map: object, message: str) -> None:
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    read_weights(folder)
+    index.write_text(json.dumps({"weight_map": weight_map}))
+
+    with pytest.raises(SetupError, match=message):
+        read_weights(folder)
+
+
+def test_it_follows_no_link_out_of_the_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (folder / "alias.json").symlink_to("config.json")
+    read_weights(folder)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "model-2.safetensors"
+    (folder / "model-2.safetensors").rename(elsewhere)
+    (folder / "model-2.safetensors").symlink_to(elsewhere)
+
+    with pytest.raises(
+        SetupError, match=r"model-2\.safetensors is a link that leads out of the model folder"
+    ):
+        read_weights(folder)
+
+
+def test_it_takes_one_gguf_file_where_there_is_nothing_else(folder: Path) -> None:
+    (folder / "q4.gguf").write_bytes(b"GGUF")
+    assert only_gguf(folder) is None, "safetensors come first"
+
+    for shard in folder.glob("*.safetensors"):
+        shard.unlink()
+    assert only_gguf(folder) == folder / "q4.gguf"
+    (folder / "q8.gguf").write_bytes(b"GGUF")
+    with pytest.raises(SetupError, match=r"several GGUF files \(q4\.gguf, q8\.gguf\)"):
+        only_gguf(folder)
 
 
 def test_it_names_a_file_that_was_cut(folder: Path) -> None:
@@ -114,6 +213,9 @@ def test_it_refuses_a_folder_that_brings_code(folder: Path) -> None:
         ("{", "is not JSON"),
         ("[]", "should hold a JSON object"),
         (None, "cannot be read"),
+        ('{"quantization_config": {"quant_method": "gptq"}}', "quantized by gptq, which no engine of this"),
+        ('{"quantization_config": {"quant_method": "awq"}}', r"such as vLLM for gptq and awq"),
+        ('{"quantization_config": "int4"}', "quantized by int4"),
     ],
 )
 def test_it_refuses_a_configuration_it_cannot_use(folder: Path, content: str | None, message: str) -> None:
