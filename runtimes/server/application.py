@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtimes.contract import OPENAI_PATH, Task
+from runtimes.server.audio_routes import speech_recognition_routes
 from runtimes.server.embedding_routes import embedding_routes
 from runtimes.server.errors import ApiError, internal
 from runtimes.server.lifecycle import Serving
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 ROUTES: Mapping[Task, Callable[[Serving], list[BaseRoute]]] = {
     Task.TEXT_GENERATION: text_routes,
     Task.FEATURE_EXTRACTION: embedding_routes,
+    Task.AUTOMATIC_SPEECH_RECOGNITION: speech_recognition_routes,
 }
 """What each kind of model answers; a task that is missing cannot be served by this image."""
 

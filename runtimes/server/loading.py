@@ -58,7 +58,9 @@ def _import_engine(task: Task) -> None:
         case Task.TEXT_GENERATION:
             import runtimes.text.loading
         case Task.FEATURE_EXTRACTION:
-            import runtimes.embeddings.loading  # noqa: F401
+            import runtimes.embeddings.loading
+        case Task.AUTOMATIC_SPEECH_RECOGNITION:
+            import runtimes.speech.loading  # noqa: F401
 
 
 def _load(environment: ServingEnvironment) -> ServedModel:
@@ -75,4 +77,8 @@ def _load(environment: ServingEnvironment) -> ServedModel:
             from runtimes.embeddings.loading import load_embedding_model
 
             return load_embedding_model(environment, device=device, dtype=dtype)
+        case Task.AUTOMATIC_SPEECH_RECOGNITION:
+            from runtimes.speech.loading import load_speech_model
+
+            return load_speech_model(environment, device=device, dtype=dtype)
     raise SetupError(f"RUNTIME_TASK={environment.task.value} is not served by this image")

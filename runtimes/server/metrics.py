@@ -58,6 +58,9 @@ class Metrics:
         self.completion_tokens = Counter(
             "runtime_completion_tokens", "Tokens written", registry=self.registry
         )
+        self.audio_seconds = Counter(
+            "runtime_audio_seconds", "Seconds of audio that were heard", registry=self.registry
+        )
         self.request_seconds = Histogram(
             "runtime_request_seconds",
             "From the arrival of a request to the end of its answer",

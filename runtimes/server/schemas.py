@@ -199,3 +199,39 @@ def _are_tokens(value: Any) -> bool:
         and bool(value)
         and all(isinstance(token, int) and not isinstance(token, bool) and token >= 0 for token in value)
     )
+
+
+class FormBody(Body):
+    """The text fields of a form, where every value is a string: "0.5" is a number here."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False, frozen=True)
+
+    model: Annotated[str, Field(min_length=1)]
+
+
+class TranslationBody(FormBody):
+    """Fields of /v1/audio/translations, and what transcriptions share with it. The file comes beside it."""
+
+    neutral: ClassVar = {"stream": ("false", "False", "")}
+
+    prompt: Annotated[str, Field(max_length=4096)] = ""
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
+    temperature: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class TranscriptionBody(TranslationBody):
+    """Fields of /v1/audio/transcriptions."""
+
+    neutral: ClassVar = {"chunking_strategy": ("auto",)}
+
+    language: str | None = None
+    timestamp_granularities: list[Literal["word", "segment"]] = Field(default_factory=list)
+    stream: bool = False
+
+    @model_validator(mode="after")
+    def check_combinations(self) -> Self:
+        if self.timestamp_granularities and self.response_format != "verbose_json":
+            raise ValueError("timestamp_granularities needs response_format=verbose_json")
+        if self.stream and self.response_format not in ("json", "text"):
+            raise ValueError("stream=true needs response_format=json or text")
+        return self
