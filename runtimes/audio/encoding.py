@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -48,7 +49,7 @@ def encode_audio(samples: npt.NDArray[np.float32], *, rate: int, format: str) ->
     wanted = next((it for it in kind.rates if it >= rate), kind.rates[-1]) if kind.rates else rate
     file = io.BytesIO()
     with av.open(file, "w", format=kind.container) as output:
-        stream = output.add_stream(kind.codec, rate=wanted, layout="mono", format=kind.sample_format)
+        stream: Any = output.add_stream(kind.codec, rate=wanted, layout="mono", format=kind.sample_format)
         resampler = av.AudioResampler(format=kind.sample_format, layout="mono", rate=wanted)
         frame = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1)[None, :], format="flt", layout="mono")
         frame.sample_rate = rate

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from runtimes.batches import observe_batch
 from runtimes.errors import EngineFailure
 from runtimes.packing.padded import plan_batches
 from runtimes.speech.reading import RATE, Samples
@@ -83,8 +84,6 @@ class SpeechEngine:
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self.batches = 0
-        """Computed so far."""
 
     def start(self, *, on_failure: Callable[[BaseException], None]) -> None:
         """Starts the thread. `on_failure` is called when it breaks for good."""
@@ -121,7 +120,7 @@ class SpeechEngine:
                 for batch in plan_batches(lengths, max_tokens=int(BATCH_SECONDS * RATE)):
                     items = [taken[index] for index in batch if not taken[index].answer.cancelled()]
                     if items:
-                        self.batches += 1
+                        observe_batch(sequences=len(items))
                         heard = self.compute([item.job for item in items])
                         for item, result in zip(items, heard, strict=True):
                             item.loop.call_soon_threadsafe(_answer, item.answer, result)
