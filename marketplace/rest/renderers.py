@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +10,26 @@ import orjson
 from rest_framework import renderers
 from rest_framework.utils.encoders import JSONEncoder
 
-_encode_other = JSONEncoder().default
-# Moments are left to REST framework's encoder, so that they look the same wherever they come from.
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+# Moments look as REST framework writes them: ISO 8601, and Z for UTC.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+
+
+class Encoder(JSONEncoder):
+    """REST framework's, which takes stored JSON too that was not read."""
+
+    def default(self, obj: Any) -> Any:
+        if isinstance(obj, orjson.Fragment):
+            return json.loads(orjson.dumps(obj))
+        return super().default(obj)
+
+
+_encode_other = Encoder().default
 
 
 class JSONRenderer(renderers.JSONRenderer):
     """The same documents as REST framework's own renderer."""
+
+    encoder_class = Encoder
 
     def render(
         self,

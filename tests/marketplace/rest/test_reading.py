@@ -66,6 +66,18 @@ def test_a_list_shows_the_same_as_the_object_itself(alice: Person, market: Marke
     assert list(listed) == list(DeploymentSerializer().fields)
 
 
+def test_a_list_can_be_asked_for_indented(alice: Person, market: Market) -> None:
+    alice.api.post("/api/v1/deployments/", {"name": "bot", "model": "tests/chatter", "flavor": "test-small"})
+    why = {"reason": "Waiting", "numbers": [{"need": 2**70, "text": "größer"}]}
+    Deployment.objects.update(explanation=why, conditions=[why], degradations=[])
+    plain = alice.api.get("/api/v1/deployments/").json()
+    indented = alice.api.get("/api/v1/deployments/", headers={"Accept": "application/json; indent=2"})
+    assert indented.content.startswith(b"{\n  ")
+    assert indented.json() == plain
+    (listed,) = plain["items"]
+    assert (listed["explanation"], listed["conditions"]) == ({**why, "actions": []}, [why])
+
+
 def test_a_page_takes_two_queries_however_many_rows_it_has(alice: Person, market: Market) -> None:
     def queries() -> int:
         with CaptureQueriesContext(
@@ -95,6 +107,8 @@ def test_a_page_takes_two_queries_however_many_rows_it_has(alice: Person, market
         {"id": UUID(int=7), 1: "a key that is a number", "span": timedelta(seconds=90)},
         [{"nested": ({"deep": [1, 2]},)}],
         {"beyond 64 bits": 2**70},
+        {"elsewhere": datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))},
+        {"moments": [datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 1).date()]},
     ],
 )
 def test_json_is_what_rest_framework_would_write(data: Any) -> None:
