@@ -1,0 +1,194 @@
+"""What an answer must look like, held token by token: JSON, a JSON schema, or a grammar of its own.
+
+llguidance keeps the parser and says at each step which tokens of the vocabulary may follow; the engine lets
+no other be chosen. So even a small model that was never trained for it writes what can be parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.hf import from_tokenizer
+
+Schema = Mapping[str, Any] | bool
+
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""One way to write each value: with free white space a small model may write nothing else until its end."""
+_LIMITS = LLParserLimits(max_grammar_size=100_000, max_lexer_states=100_000, initial_lexer_fuel=10_000_000)
+_OPTIONS = "x-guidance"
+
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+_SINGLE = ("items", "additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if")
+
+
+class GrammarRefused(Exception):
+    """The schema is invalid, or says what cannot be held; `place` leads to it, keys and positions."""
+
+    def __init__(self, message: str, *, place: Sequence[str | int]) -> None:
+        super().__init__(message)
+        self.place = tuple(place)
+
+
+class Grammar:
+    """A compiled grammar, from which each answer gets a constraint of its own."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    def constrain(self) -> GrammarConstraint:
+        """A new constraint, at its beginning."""
+        return GrammarConstraint(self._matcher.deep_copy())
+
+
+class GrammarConstraint:
+    """Where one answer stands in its grammar. Satisfies `runtimes.text.engine.Constraint`."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    def allowed(self) -> torch.Tensor:
+        """Bool [vocabulary]; the end token alone once nothing can follow."""
+        bits = self._matcher.compute_bitmask()
+        self._check()
+        mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")
+        return torch.from_numpy(mask.view(np.bool_))
+
+    def accept(self, token: int) -> None:
+        self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ValueError(f"the answer left its grammar: {self._matcher.get_error()}")
+
+
+class GrammarCompiler:
+    """Compiles grammars for one tokenizer, in threads beside the event loop."""
+
+    def __init__(self, tokenizer: Any, *, vocabulary: int, end_tokens: Sequence[int]) -> None:
+        # A second or two of work, done while the weights are loaded and the model warms up.
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar")
+        self._tokenizer = pool.submit(
+            from_tokenizer, tokenizer, n_vocab=vocabulary, eos_token=list(end_tokens) or None
+        )
+        pool.shutdown(wait=False)
+
+    async def compile_json(self, schema: Schema) -> Grammar:
+        """For answers that are JSON of this schema. Raises GrammarRefused."""
+        return await asyncio.to_thread(self._compile_schema, schema)
+
+    async def compile_lark(self, lark: str) -> Grammar:
+        """For answers in a grammar of llguidance's dialect of Lark, whose schemas were checked before."""
+        return await asyncio.to_thread(self._compile_lark, lark)
+
+    async def check_schema(self, schema: Schema, *, lenient: bool = False) -> None:
+        """Raises GrammarRefused for a schema that cannot be held.
+
+        `lenient` leaves out keywords that are valid but cannot be held.
+        """
+        await asyncio.to_thread(self._check, schema, lenient=lenient)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for, part of a character perhaps."""
+        return self._tokenizer.result().decode_bytes([token])
+
+    def _compile_schema(self, schema: Schema) -> Grammar:
+        self._check(schema, lenient=False)
+        matcher = LLMatcher(self._tokenizer.result(), _grammar_of(schema, lenient=False), limits=_LIMITS)
+        return Grammar(matcher)
+
+    def _compile_lark(self, lark: str) -> Grammar:
+        matcher = LLMatcher(self._tokenizer.result(), lark, limits=_LIMITS)
+        if matcher.is_error():
+            raise GrammarRefused(_first_line(matcher.get_error()), place=())
+        return Grammar(matcher)
+
+    def _check(self, schema: Schema, *, lenient: bool) -> None:
+        tokenizer = self._tokenizer.result()
+
+        def fault_of(candidate: Schema) -> str:
+            grammar = _grammar_of(candidate, lenient=lenient)
+            failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, tokenizer, limits=_LIMITS)
+            return _first_line(messages[0]) if failed else ""
+
+        for place, part in _walk(schema, place=()):
+            if isinstance(part, Mapping) and _OPTIONS in part:
+                raise GrammarRefused(f"{_OPTIONS} is not a keyword of JSON Schema", place=(*place, _OPTIONS))
+        fault = fault_of(schema)
+        if fault:
+            place = _locate(schema, fault=fault, fault_of=fault_of)
+            raise GrammarRefused(fault, place=place)
+
+
+def schema_rule(schema: Schema, *, lenient: bool) -> str:
+    """The schema as a part of a Lark grammar, written as compactly as JSON modes write."""
+    return "%json " + json.dumps(_with_options(schema, lenient=lenient))
+
+
+def _grammar_of(schema: Schema, *, lenient: bool) -> str:
+    return LLMatcher.grammar_from_json_schema(_with_options(schema, lenient=lenient))
+
+
+def _with_options(schema: Schema, *, lenient: bool) -> dict[str, Any]:
+    if isinstance(schema, bool):
+        schema = {} if schema else {"not": {}}
+    return {**schema, _OPTIONS: {**_LAYOUT, "lenient": lenient}}
+
+
+def _locate(schema: Schema, *, fault: str, fault_of: Any) -> tuple[str | int, ...]:
+    """The innermost part without which the schema has not this fault; the library does not tell."""
+    place: tuple[str | int, ...] = ()
+    while True:
+        for key in _parts(_at(schema, place)):
+            if fault_of(_without(schema, (*place, *key))) != fault:
+                place = (*place, *key)
+                break
+        else:
+            return place
+
+
+def _walk(part: Any, *, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    yield place, part
+    for key in _parts(part):
+        yield from _walk(_at(part, key), place=(*place, *key))
+
+
+def _parts(part: Any) -> Iterator[tuple[str | int, ...]]:
+    """Where the schemas directly in this one are."""
+    if not isinstance(part, Mapping):
+        return
+    for keyword, value in part.items():
+        if keyword in _BY_NAME and isinstance(value, Mapping):
+            yield from ((keyword, name) for name in value)
+        elif keyword in _IN_LIST and isinstance(value, list):
+            yield from ((keyword, index) for index in range(len(value)))
+        elif keyword in _SINGLE:
+            yield (keyword,)
+
+
+def _at(schema: Any, place: Sequence[str | int]) -> Any:
+    for key in place:
+        schema = schema[key]
+    return schema
+
+
+def _without(schema: Any, place: Sequence[str | int]) -> Any:
+    """The schema with the part at this place replaced by one that anything satisfies."""
+    if not place:
+        return {}
+    key, *rest = place
+    changed = list(schema) if isinstance(schema, list) else dict(schema)
+    changed[key] = _without(schema[key], rest)  # type: ignore[index]
+    return changed
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0] if message.strip() else "it cannot be compiled"
