@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 INVALID = "invalid_request_error"
+
+_FIELD = re.compile(r"([a-z0-9_]+(?:\.[a-z0-9_]+)*): ")
 
 
 class ApiError(Exception):
@@ -82,6 +85,12 @@ def took_too_long(seconds: float) -> ApiError:
     )
 
 
+def engine_failed() -> ApiError:
+    return ApiError(
+        "The model failed while it answered.", status=500, type="server_error", code="engine_failure"
+    )
+
+
 def unavailable(reason: str, *, retry_after: int = 1) -> ApiError:
     return ApiError(
         reason, status=503, type="server_error", code="unavailable", headers={"Retry-After": str(retry_after)}
@@ -100,7 +109,7 @@ def internal(request_id: str) -> ApiError:
 def invalid_body(error: ValidationError) -> ApiError:
     """The first fault of a request body as one sentence that names the field."""
     fault = error.errors(include_url=False)[0]
-    param = ".".join(str(part) for part in fault["loc"]) or None
+    param = name_field(fault["loc"])
     match fault["type"]:
         case "json_invalid":
             return ApiError(f"The body is not valid JSON: {fault['ctx']['error']}.", code="invalid_json")
@@ -117,6 +126,9 @@ def invalid_body(error: ValidationError) -> ApiError:
         case "value_error":
             # Raised by a validator of ours, whose sentence is complete.
             sentence = str(fault["ctx"]["error"])
+            if named := _FIELD.match(sentence):
+                # The validator looked at several fields; the sentence begins with the one to change.
+                param, sentence = name_field([*fault["loc"], named[1]]), sentence[named.end() :]
             return ApiError(f"{param}: {sentence}" if param else sentence, param=param, code="invalid_value")
     return ApiError(
         f"Invalid value for {param!r}: {fault['msg']}; got {_shorten(fault['input'])}."
@@ -125,6 +137,11 @@ def invalid_body(error: ValidationError) -> ApiError:
         param=param,
         code="invalid_value",
     )
+
+
+def name_field(place: Sequence[str | int]) -> str | None:
+    """The name of a field in `param`: keys and positions with dots between; None for the whole body."""
+    return ".".join(map(str, place)) or None
 
 
 def _shorten(value: Any) -> str:

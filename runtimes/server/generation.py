@@ -7,13 +7,18 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from runtimes.errors import EngineFailure
-from runtimes.server.errors import ApiError
+from runtimes.server.errors import ApiError, engine_failed
 from runtimes.server.lifecycle import Serving
 from runtimes.server.schemas import GenerationBody
-from runtimes.text.engine import GenerationRequest, Sampling
+from runtimes.text.engine import Feature, GenerationRequest, Sampling
 from runtimes.text.model import Piece, TextModel
+
+if TYPE_CHECKING:
+    # Imports torch, which the front must not wait for.
+    from runtimes.text.grammar import Grammar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +29,8 @@ class Job:
     prompts: Sequence[Sequence[int]]
     """The prompts as they count for usage: once each, however many answers were asked for."""
     stop: Sequence[str]
+    marks: Sequence[str]
+    """Special tokens that stay in the text."""
     arrived: float
     """`perf_counter()` when the request came."""
 
@@ -40,8 +47,15 @@ def make_job(
     token_limit: int | None,
     model: TextModel,
     arrived: float,
+    grammar: Grammar | None = None,
+    marks: Sequence[str] = (),
+    limit_field: str = "max_tokens",
 ) -> Job:
-    """Checks the prompts against the context and spreads `n`. Raises ApiError."""
+    """Checks the prompts against the context and the body against what the engine can do, and spreads `n`.
+
+    Raises ApiError.
+    """
+    check_supported(body, constrained=grammar is not None, model=model)
     requests = []
     for prompt in prompts:
         max_tokens = _fit(
@@ -49,11 +63,51 @@ def make_job(
             token_limit=token_limit,
             context_length=model.facts.context_length,
             field=prompt_field,
+            limit_field=limit_field,
         )
         for number in range(body.n):
             sampling = sampling_of(body, defaults=model.defaults, number=number)
-            requests.append(GenerationRequest(prompt=prompt, max_tokens=max_tokens, sampling=sampling))
-    return Job(requests=requests, prompts=prompts, stop=body.stop, arrived=arrived)
+            requests.append(
+                GenerationRequest(
+                    prompt=prompt,
+                    max_tokens=max_tokens,
+                    sampling=sampling,
+                    constraint=grammar.constrain() if grammar is not None else None,
+                )
+            )
+    return Job(requests=requests, prompts=prompts, stop=body.stop, marks=marks, arrived=arrived)
+
+
+def check_supported(body: GenerationBody, *, constrained: bool, model: TextModel) -> None:
+    """Raises ApiError 400 that names the field which this model's engine cannot honor."""
+    defaults = model.defaults
+    needs = {
+        "seed": (Feature.SEED, body.seed is not None),
+        "frequency_penalty": (Feature.PENALTIES, body.frequency_penalty != 0),
+        "presence_penalty": (Feature.PENALTIES, body.presence_penalty != 0),
+        "repetition_penalty": (
+            Feature.PENALTIES,
+            body.repetition_penalty not in (None, defaults.repetition_penalty),
+        ),
+        "min_p": (Feature.MIN_P, body.min_p != 0),
+        "logit_bias": (Feature.LOGIT_BIAS, bool(body.logit_bias)),
+        "logprobs": (Feature.LOGPROBS, body.told_logprobs is not None),
+        body.constrained_by: (Feature.CONSTRAINT, constrained),
+    }
+    for field, (feature, is_needed) in needs.items():
+        if is_needed and feature not in model.engine.supports:
+            raise ApiError(
+                f"The engine of this deployment, {model.engine.name}, cannot honor {field}; leave it out.",
+                param=field,
+                code="unsupported_parameter",
+            )
+    for token in body.logit_bias:
+        if int(token) >= model.prompts.vocabulary:
+            raise ApiError(
+                f"Token ids of this model lie below {model.prompts.vocabulary}.",
+                param=f"logit_bias.{token}",
+                code="invalid_value",
+            )
 
 
 def sampling_of(body: GenerationBody, *, defaults: Sampling, number: int) -> Sampling:
@@ -65,13 +119,22 @@ def sampling_of(body: GenerationBody, *, defaults: Sampling, number: int) -> Sam
         defaults,
         temperature=defaults.temperature if body.temperature is None else body.temperature,
         top_p=defaults.top_p if body.top_p is None else body.top_p,
+        top_k=defaults.top_k if body.top_k is None else body.top_k,
+        min_p=body.min_p,
+        repetition_penalty=(
+            defaults.repetition_penalty if body.repetition_penalty is None else body.repetition_penalty
+        ),
+        logit_bias={int(token): bias for token, bias in body.logit_bias.items()},
+        logprobs=body.told_logprobs,
         frequency_penalty=body.frequency_penalty,
         presence_penalty=body.presence_penalty,
         seed=None if body.seed is None else (body.seed + number) % 2**63,
     )
 
 
-def _fit(prompt_tokens: int, *, token_limit: int | None, context_length: int, field: str) -> int:
+def _fit(
+    prompt_tokens: int, *, token_limit: int | None, context_length: int, field: str, limit_field: str
+) -> int:
     if prompt_tokens == 0:
         raise ApiError("The prompt has no tokens.", param=field, code="invalid_value")
     room = context_length - prompt_tokens
@@ -80,7 +143,7 @@ def _fit(prompt_tokens: int, *, token_limit: int | None, context_length: int, fi
         raise ApiError(
             f"The context holds {context_length} tokens, but the prompt has {prompt_tokens}{wanted}. "
             "Shorten the prompt or ask for fewer tokens.",
-            param=field if room < 1 else "max_tokens",
+            param=field if room < 1 else limit_field,
             code="context_length_exceeded",
         )
     return token_limit or room
@@ -102,12 +165,7 @@ async def run_job(job: Job, *, model: TextModel, serving: Serving) -> AsyncGener
         while unfinished:
             item = await news.get()
             if isinstance(item, EngineFailure):
-                raise ApiError(
-                    "The model failed while it answered.",
-                    status=500,
-                    type="server_error",
-                    code="engine_failure",
-                ) from item
+                raise engine_failed() from item
             unfinished -= item[1].finish_reason is not None
             yield item
     finally:
@@ -127,7 +185,10 @@ async def _run_one(
 ) -> None:
     last = None
     try:
-        async with serving.admission.place(), aclosing(model.answer(request, stop=job.stop)) as pieces:
+        async with (
+            serving.admission.place(),
+            aclosing(model.answer(request, stop=job.stop, marks=job.marks)) as pieces,
+        ):
             async for piece in pieces:
                 if piece.tokens:
                     now = perf_counter()

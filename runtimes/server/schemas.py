@@ -17,10 +17,14 @@ MAX_CHOICES = 8
 MAX_STOPS = 4
 MAX_PROMPTS = 32
 """Prompts in one completions request."""
+MAX_LOGPROBS = 5
+"""Likely tokens of plain completions, as in the OpenAI protocol."""
 MAX_INPUTS = 2048
 """Inputs in one embeddings request, as in the OpenAI protocol."""
 
 Tokens = list[int]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+"""As a key of a JSON object."""
 
 
 class Body(BaseModel):
@@ -65,8 +69,15 @@ class GenerationBody(Body):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] = {}
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    """With `min_p` and `repetition_penalty` not OpenAI's, but what open models are used with."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     user: str | None = None
     """Written to the request log, nothing else."""
+    safety_identifier: str | None = None
+    """The protocol's newer name of `user`."""
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -76,88 +87,52 @@ class GenerationBody(Body):
     @model_validator(mode="after")
     def check_stream_options(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError('stream_options needs "stream": true')
+            raise ValueError('stream_options: it needs "stream": true')
         return self
 
     @property
     def include_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(Body):
-    # An answer's message, sent back as it came, carries these.
-    neutral: ClassVar = {"tool_calls": ([],), "annotations": ([],)}
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: list[TextPart]
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def accept_plain_text(cls, value: Any) -> Any:
-        return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-    def for_template(self) -> dict[str, str]:
-        """As chat templates know it; `developer` is the protocol's newer name of `system`."""
-        role = "system" if self.role == "developer" else self.role
-        return {"role": role, "content": "".join(part.text for part in self.content)}
-
-
-class ChatBody(GenerationBody):
-    neutral: ClassVar = {
-        "tools": ([],),
-        "functions": ([],),
-        "tool_choice": ("none", "auto"),
-        "parallel_tool_calls": (True, False),
-        "response_format": ({"type": "text"},),
-        "modalities": (["text"],),
-        "logprobs": (False,),
-        "top_logprobs": (0,),
-        "logit_bias": ({},),
-        "store": (False,),
-        "metadata": ({},),
-        "service_tier": ("auto", "default"),
-    }
-
-    messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def check_one_limit(self) -> Self:
-        if (
-            None not in (self.max_tokens, self.max_completion_tokens)
-            and self.max_tokens != self.max_completion_tokens
-        ):
-            raise ValueError("max_tokens and max_completion_tokens mean the same; give one of them")
-        return self
+    @property
+    def told_logprobs(self) -> int | None:
+        """How many likely tokens to tell with each; None = nothing."""
+        return None
 
     @property
-    def token_limit(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
+    def constrained_by(self) -> str:
+        """The field that asks for answers of a certain form."""
+        return "response_format"
 
 
 class CompletionBody(GenerationBody):
-    neutral: ClassVar = {
-        "echo": (False,),
-        "best_of": (1,),
-        "suffix": ("",),
-        "logit_bias": ({},),
-    }
+    neutral: ClassVar = {"suffix": ("",)}
 
     prompt: list[str] | list[Tokens]
+    echo: bool = False
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    best_of: int | None = None
 
     @field_validator("prompt", mode="before")
     @classmethod
     def accept_one_prompt(cls, value: Any) -> Any:
         return as_inputs(value, name="prompt", most=MAX_PROMPTS)
 
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        if self.best_of not in (None, self.n):
+            raise ValueError("best_of: answers are not ranked; it can only be what n is")
+        if self.echo and self.logprobs is not None:
+            raise ValueError("logprobs: of a prompt there are none; leave out echo or logprobs")
+        return self
+
     @property
     def token_limit(self) -> int | None:
         return self.max_tokens
+
+    @property
+    def told_logprobs(self) -> int | None:
+        return self.logprobs
 
 
 class EmbeddingBody(Body):

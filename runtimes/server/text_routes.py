@@ -17,10 +17,14 @@ from starlette.routing import BaseRoute, Route
 from runtimes.contract import OPENAI_PATH
 from runtimes.server.answers import Answer, EventStream
 from runtimes.server.bodies import read_body
+from runtimes.server.chat_schemas import ChatBody
+from runtimes.server.chat_shape import ChatShape
+from runtimes.server.completion_shape import CompletionShape
 from runtimes.server.errors import ApiError, model_not_found
 from runtimes.server.generation import Job, make_job, run_job
 from runtimes.server.lifecycle import Serving
-from runtimes.server.schemas import ChatBody, CompletionBody, GenerationBody
+from runtimes.server.schemas import CompletionBody, GenerationBody
+from runtimes.server.tool_use import make_rules
 from runtimes.text.model import Piece, TextModel
 from runtimes.text.prompts import PromptRefused
 
@@ -35,8 +39,17 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
         _check_model(body.model, serving=serving)
         if not model.prompts.has_chat_template:
             raise ApiError("This model has no chat template; use /v1/completions.", param="messages")
+        rules = await make_rules(
+            tools=body.tools,
+            choice=body.tool_choice,
+            parallel=body.parallel_tool_calls,
+            response_format=body.response_format,
+            model=model,
+        )
         try:
-            prompt = await model.prompts.read_chat([message.for_template() for message in body.messages])
+            prompt = await model.prompts.read_chat(
+                [message.for_template() for message in body.messages], tools=rules.tools
+            )
         except PromptRefused as error:
             raise ApiError(str(error), param="messages") from error
         job = make_job(
@@ -44,10 +57,18 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
             prompts=[prompt],
             prompt_field="messages",
             token_limit=body.token_limit,
+            limit_field="max_tokens" if body.max_completion_tokens is None else "max_completion_tokens",
             model=model,
             arrived=arrived,
+            grammar=rules.grammar,
+            marks=rules.marks,
         )
-        return _respond(body, job=job, shape=ChatShape(), model=model, serving=serving, request=request)
+        shape = ChatShape(
+            rules,
+            tells_tokens=body.told_logprobs is not None,
+            token_bytes=model.grammars.token_bytes,
+        )
+        return _respond(body, job=job, shape=shape, model=model, serving=serving, request=request)
 
     async def complete(request: Request) -> Response:
         arrived = perf_counter()
@@ -69,7 +90,16 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
         job = make_job(
             body, prompts=prompts, prompt_field="prompt", token_limit=limit, model=model, arrived=arrived
         )
-        return _respond(body, job=job, shape=CompletionShape(), model=model, serving=serving, request=request)
+        shape = CompletionShape(
+            echoes=[
+                _echo(prompt, model=model) if body.echo else ""
+                for prompt in body.prompt
+                for _ in range(body.n)
+            ],
+            tells_tokens=body.told_logprobs is not None,
+            token_bytes=model.grammars.token_bytes,
+        )
+        return _respond(body, job=job, shape=shape, model=model, serving=serving, request=request)
 
     return [
         Route(f"{OPENAI_PATH}/chat/completions", chat, methods=["POST"]),
@@ -78,53 +108,17 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
 
 
 class Shape(Protocol):
-    """How one kind of answer is written."""
+    """How one kind of answer is written. Holds what one request needs for it."""
 
     id_prefix: str
     object: str
     chunk_object: str
 
-    def choice(self, *, index: int, text: str, finish_reason: str) -> dict[str, Any]:
-        """A choice of a whole answer."""
+    def chunks(self, index: int, piece: Piece) -> list[dict[str, Any]]:
+        """The choices of the events that this piece makes, one for each event."""
 
-    def chunk(self, *, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
-        """A choice of one event."""
-
-    def opening(self, *, index: int) -> dict[str, Any] | None:
-        """The event that comes before a choice's first text, if there is one."""
-
-
-class ChatShape:
-    id_prefix = "chatcmpl"
-    object = "chat.completion"
-    chunk_object = "chat.completion.chunk"
-
-    def choice(self, *, index: int, text: str, finish_reason: str) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
-
-    def chunk(self, *, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
-        delta = {"content": text} if text else {}
-        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-
-    def opening(self, *, index: int) -> dict[str, Any] | None:
-        delta = {"role": "assistant", "content": ""}
-        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
-
-
-class CompletionShape:
-    id_prefix = "cmpl"
-    object = "text_completion"
-    chunk_object = "text_completion"
-
-    def choice(self, *, index: int, text: str, finish_reason: str) -> dict[str, Any]:
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
-
-    def chunk(self, *, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
-
-    def opening(self, *, index: int) -> dict[str, Any] | None:
-        return None
+    def whole(self, chunks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The choice of a whole answer that these chunks make together."""
 
 
 @dataclass
@@ -151,7 +145,7 @@ def _respond(
             f"at most {serving.admission.largest} fit the queue.",
             param="n",
         )
-    request.state.user = body.user
+    request.state.user = body.user or body.safety_identifier
     head = {
         "id": f"{shape.id_prefix}-{uuid4().hex}",
         "object": shape.chunk_object if body.stream else shape.object,
@@ -173,18 +167,12 @@ Pieces = Callable[[], AsyncGenerator[tuple[int, Piece], None]]
 
 
 async def _collect(pieces: Pieces, *, head: dict[str, Any], shape: Shape, tally: Tally) -> dict[str, Any]:
-    texts: dict[int, list[str]] = {}
-    reasons: dict[int, str] = {}
+    chunks: dict[int, list[dict[str, Any]]] = {}
     async with aclosing(pieces()) as news:
         async for index, piece in news:
             tally.completion_tokens += piece.tokens
-            texts.setdefault(index, []).append(piece.text)
-            if piece.finish_reason is not None:
-                reasons[index] = piece.finish_reason
-    choices: Sequence[dict[str, Any]] = [
-        shape.choice(index=index, text="".join(texts[index]), finish_reason=reasons[index])
-        for index in sorted(texts)
-    ]
+            chunks.setdefault(index, []).extend(shape.chunks(index, piece))
+    choices = [shape.whole(chunks[index]) for index in sorted(chunks)]
     return {**head, "choices": choices, "usage": tally.usage()}
 
 
@@ -193,26 +181,17 @@ async def _events(
 ) -> AsyncGenerator[dict[str, Any], None]:
     # With usage asked for, every event but the last says null.
     no_usage: dict[str, Any] = {"usage": None} if include_usage else {}
-    opened: set[int] = set()
     async with aclosing(pieces()) as news:
         async for index, piece in news:
             tally.completion_tokens += piece.tokens
-            if index not in opened:
-                opened.add(index)
-                opening = shape.opening(index=index)
-                if opening is not None:
-                    yield {**head, "choices": [opening], **no_usage}
-            if piece.text:
-                yield {
-                    **head,
-                    "choices": [shape.chunk(index=index, text=piece.text, finish_reason=None)],
-                    **no_usage,
-                }
-            if piece.finish_reason is not None:
-                last = shape.chunk(index=index, text="", finish_reason=piece.finish_reason)
-                yield {**head, "choices": [last], **no_usage}
+            for chunk in shape.chunks(index, piece):
+                yield {**head, "choices": [chunk], **no_usage}
     if include_usage:
         yield {**head, "choices": [], "usage": tally.usage()}
+
+
+def _echo(prompt: str | Sequence[int], *, model: TextModel) -> str:
+    return prompt if isinstance(prompt, str) else model.prompts.decode(prompt)
 
 
 def _text_model(serving: Serving) -> TextModel:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+
+from runtimes.text.engine import Token
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -60,6 +63,39 @@ class TextAssembler:
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+
+class TokenAligner:
+    """Which tokens belong to the text that has come out, as far as anybody asked for the tokens.
+
+    `bytes_of` gives the bytes that a token stands for.
+    """
+
+    def __init__(self, *, bytes_of: Callable[[int], bytes]) -> None:
+        self._bytes_of = bytes_of
+        self._held: deque[tuple[int, int, Token]] = deque()
+        """First byte, byte after the last, token: those whose text has not come out."""
+        self._read = 0
+        self._released = 0
+
+    def push(self, token: Token, *, text: str) -> list[Token]:
+        """The tokens whose text is out, now that `text` came out with this token."""
+        end = self._read + len(self._bytes_of(token.id))
+        self._held.append((self._read, end, token))
+        self._read = end
+        self._released += len(text.encode())
+        return self._take(lambda first, end: end <= self._released)
+
+    def finish(self, *, text: str, stopped: bool) -> list[Token]:
+        """The last ones; after a stop sequence those that lie wholly in it or after it are left out."""
+        self._released += len(text.encode())
+        return self._take(lambda first, end: not stopped or first < self._released)
+
+    def _take(self, is_out: Callable[[int, int], bool]) -> list[Token]:
+        taken = []
+        while self._held and is_out(*self._held[0][:2]):
+            taken.append(self._held.popleft()[2])
+        return taken
 
 
 def _overlap(text: str, stop: str) -> int:

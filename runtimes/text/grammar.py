@@ -7,34 +7,22 @@ no other be chosen. So even a small model that was never trained for it writes w
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits
 from llguidance.hf import from_tokenizer
 
-Schema = Mapping[str, Any] | bool
+from runtimes.text.schema_rules import OPTIONS, GrammarRefused, Schema, with_options
 
-_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""One way to write each value: with free white space a small model may write nothing else until its end."""
 _LIMITS = LLParserLimits(max_grammar_size=100_000, max_lexer_states=100_000, initial_lexer_fuel=10_000_000)
-_OPTIONS = "x-guidance"
 
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _SINGLE = ("items", "additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if")
-
-
-class GrammarRefused(Exception):
-    """The schema is invalid, or says what cannot be held; `place` leads to it, keys and positions."""
-
-    def __init__(self, message: str, *, place: Sequence[str | int]) -> None:
-        super().__init__(message)
-        self.place = tuple(place)
 
 
 class Grammar:
@@ -80,6 +68,18 @@ class GrammarCompiler:
             from_tokenizer, tokenizer, n_vocab=vocabulary, eos_token=list(end_tokens) or None
         )
         pool.shutdown(wait=False)
+        self._ids: Mapping[str, int] = {
+            str(token): number for number, token in tokenizer.added_tokens_decoder.items()
+        }
+
+    async def wait_ready(self) -> None:
+        """Returns when the vocabulary has been read; nothing waits for it any more."""
+        await asyncio.to_thread(self._tokenizer.result)
+
+    def special_token(self, mark: str) -> int | None:
+        """The id of a special token; None when the model writes this mark as text."""
+        found = self._ids.get(mark)
+        return found if found is not None and self._tokenizer.result().is_special_token(found) else None
 
     async def compile_json(self, schema: Schema) -> Grammar:
         """For answers that are JSON of this schema. Raises GrammarRefused."""
@@ -120,27 +120,16 @@ class GrammarCompiler:
             return _first_line(messages[0]) if failed else ""
 
         for place, part in _walk(schema, place=()):
-            if isinstance(part, Mapping) and _OPTIONS in part:
-                raise GrammarRefused(f"{_OPTIONS} is not a keyword of JSON Schema", place=(*place, _OPTIONS))
+            if isinstance(part, Mapping) and OPTIONS in part:
+                raise GrammarRefused(f"{OPTIONS} is not a keyword of JSON Schema", place=(*place, OPTIONS))
         fault = fault_of(schema)
         if fault:
             place = _locate(schema, fault=fault, fault_of=fault_of)
             raise GrammarRefused(fault, place=place)
 
 
-def schema_rule(schema: Schema, *, lenient: bool) -> str:
-    """The schema as a part of a Lark grammar, written as compactly as JSON modes write."""
-    return "%json " + json.dumps(_with_options(schema, lenient=lenient))
-
-
 def _grammar_of(schema: Schema, *, lenient: bool) -> str:
-    return LLMatcher.grammar_from_json_schema(_with_options(schema, lenient=lenient))
-
-
-def _with_options(schema: Schema, *, lenient: bool) -> dict[str, Any]:
-    if isinstance(schema, bool):
-        schema = {} if schema else {"not": {}}
-    return {**schema, _OPTIONS: {**_LAYOUT, "lenient": lenient}}
+    return LLMatcher.grammar_from_json_schema(with_options(schema, lenient=lenient))
 
 
 def _locate(schema: Schema, *, fault: str, fault_of: Any) -> tuple[str | int, ...]:

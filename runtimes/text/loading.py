@@ -16,6 +16,7 @@ from runtimes.errors import SetupError
 from runtimes.served import ModelFacts
 from runtimes.text.continuous import ContinuousBatchingEngine
 from runtimes.text.engine import Sampling
+from runtimes.text.grammar import GrammarCompiler
 from runtimes.text.memory import PROCESS_BYTES, CacheShape, cache_tokens
 from runtimes.text.model import TextModel
 from runtimes.text.prompts import PromptReader
@@ -51,6 +52,9 @@ def load_text_model(environment: ServingEnvironment, *, device: Device, dtype: s
     return TextModel(
         facts=facts,
         prompts=PromptReader(tokenizer),
+        grammars=GrammarCompiler(
+            tokenizer, vocabulary=model.config.vocab_size, end_tokens=sorted(end_tokens)
+        ),
         engine=engine,
         end_tokens=end_tokens,
         defaults=_default_sampling(recommended),

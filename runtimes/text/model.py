@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from runtimes.errors import SetupError
 from runtimes.served import ModelFacts
-from runtimes.text.decoding import TextAssembler
-from runtimes.text.engine import GenerationRequest, Sampling, TextEngine
+from runtimes.text.decoding import TextAssembler, TokenAligner
+from runtimes.text.engine import GenerationRequest, Sampling, TextEngine, Token
 from runtimes.text.prompts import PromptReader, PromptRefused
+
+if TYPE_CHECKING:
+    # Imports torch, which the front must not wait for.
+    from runtimes.text.grammar import GrammarCompiler
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Piece:
     """Tokens computed for it."""
     finish_reason: str | None = None
     """On the last piece: `stop` (end token or stop sequence) or `length`."""
+    shown: Sequence[Token] = ()
+    """The tokens of the text, where their probabilities were asked for; end tokens are not shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +38,7 @@ class TextModel:
 
     facts: ModelFacts
     prompts: PromptReader
+    grammars: GrammarCompiler
     engine: TextEngine
     end_tokens: frozenset[int]
     defaults: Sampling = field(default_factory=Sampling)
@@ -46,6 +54,7 @@ class TextModel:
 
     async def warm_up(self) -> None:
         """Answers a greeting with two tokens, by the chat template if there is one. Raises SetupError."""
+        await self.grammars.wait_ready()
         if self.prompts.has_chat_template:
             try:
                 prompt = await self.prompts.read_chat([{"role": "user", "content": "Hello"}])
@@ -58,12 +67,19 @@ class TextModel:
             pass
 
     async def answer(
-        self, request: GenerationRequest, *, stop: Sequence[str] = ()
+        self, request: GenerationRequest, *, stop: Sequence[str] = (), marks: Sequence[str] = ()
     ) -> AsyncGenerator[Piece, None]:
-        """The answer as it is computed; the last piece has the reason. Closing it stops the computation."""
-        assembler = TextAssembler(decode=self.prompts.decode, stop=stop)
+        """The answer as it is computed; the last piece has the reason. Closing it stops the computation.
+
+        `marks` are special tokens that stay in the text; the others are left out.
+        """
+        assembler = TextAssembler(decode=self.prompts.decoder(keeping=marks), stop=stop)
+        aligner = TokenAligner(bytes_of=self.grammars.token_bytes)
+        tells_tokens = request.sampling.logprobs is not None
         unreported = 0
         reason = "length"
+        shown: list[Token] = []
+        text = ""
         async with aclosing(self.engine.generate(request)) as tokens:
             async for token in tokens:
                 unreported += 1
@@ -71,10 +87,13 @@ class TextModel:
                     reason = "stop"
                     break
                 text = assembler.push(token.id)
+                if tells_tokens:
+                    shown = aligner.push(token, text=text)
                 if assembler.stopped:
-                    yield Piece(text, unreported, "stop")
-                    return
-                yield Piece(text, unreported)
-                unreported = 0
+                    break
+                yield Piece(text, unreported, shown=shown)
+                unreported, shown, text = 0, [], ""
         rest = assembler.finish()
-        yield Piece(rest, unreported, "stop" if assembler.stopped else reason)
+        if tells_tokens:
+            shown += aligner.finish(text=rest, stopped=assembler.stopped)
+        yield Piece(text + rest, unreported, "stop" if assembler.stopped else reason, shown=shown)

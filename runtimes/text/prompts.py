@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from jinja2.exceptions import TemplateError
+
+from runtimes.text.tool_formats import HERMES, Tool, ToolFormat, format_of, tell_in_text
 
 
 class PromptRefused(Exception):
@@ -26,19 +28,30 @@ class PromptReader:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
+        self._native_format = format_of(str(tokenizer.chat_template or ""))
+        self._special = frozenset(tokenizer.all_special_ids)
 
     @property
     def has_chat_template(self) -> bool:
         return bool(self._tokenizer.chat_template)
 
     @property
+    def tool_format(self) -> ToolFormat:
+        """How this model calls functions: as its template teaches it, else as we tell it in the prompt."""
+        return self._native_format or HERMES
+
+    @property
     def vocabulary(self) -> int:
         """Token ids lie below this."""
         return len(self._tokenizer)
 
-    async def read_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    async def read_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Tool] = ()
+    ) -> list[int]:
         """Token ids of the conversation, ready for the assistant's turn. Raises PromptRefused."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._render, list(messages))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._render, list(messages), list(tools)
+        )
 
     async def read_text(self, text: str) -> list[int]:
         """Token ids of the text, with the special tokens the model begins with, if any."""
@@ -46,15 +59,34 @@ class PromptReader:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of the tokens without special ones, spaces untouched."""
+        return self._decode(tokens, skipped=self._special)
+
+    def decoder(self, *, keeping: Sequence[str]) -> Callable[[Sequence[int]], str]:
+        """`decode`, with these special tokens written out."""
+        if not keeping:
+            return self.decode
+        skipped = self._special - set(self._tokenizer.convert_tokens_to_ids(list(keeping)))
+        return lambda tokens: self._decode(tokens, skipped=skipped)
+
+    def _decode(self, tokens: Sequence[int], *, skipped: frozenset[int]) -> str:
         text: str = self._tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            [token for token in tokens if token not in skipped],
+            skip_special_tokens=False,
+            clean_up_tokenization_spaces=False,
         )
         return text
 
-    def _render(self, messages: list[Mapping[str, str]]) -> list[int]:
+    def _render(self, messages: list[Mapping[str, Any]], tools: list[Tool]) -> list[int]:
+        if self._native_format is None:
+            messages = list(tell_in_text(messages, tools=tools))
+            tools = []
         try:
             tokens: list[int] = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False
+                messages,
+                tools=[tool.for_template() for tool in tools] or None,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
             )
         except TemplateError as error:
             raise PromptRefused(

@@ -56,11 +56,13 @@ class Marks:
 class CallReader:
     """Reads one answer in pieces, cut anywhere; what comes out joined depends on the whole text alone.
 
-    What looks like a call but names no function of `names` stays text. White space around calls is dropped.
+    What looks like a call but names no function of `names` stays text, unless the answer was `forced` to be
+    calls: then it is one that was cut off, and dropped. White space around calls is dropped.
     """
 
-    def __init__(self, marks: Marks, *, names: Collection[str]) -> None:
+    def __init__(self, marks: Marks, *, names: Collection[str], forced: bool = False) -> None:
         self._marks = marks
+        self._forced = forced
         self._names = names
         self.calls = 0
         """How many have begun."""
@@ -86,7 +88,7 @@ class CallReader:
         """What was held back, once no more text comes."""
         spoken = list(self._read(final=True))
         unused, self._unused = self._unused, ""
-        if not self._called_in_marks or "{" in unused:
+        if not self._forced and (not self._called_in_marks or "{" in unused):
             spoken += self._say(unused)
         if self._space and not self.calls:
             spoken.append(Said(self._space))

@@ -1,8 +1,8 @@
 """How models are told of functions, and how they call them.
 
-A chat template that knows `tools` tells its model in the words it was trained on, and what it shows of earlier
-calls says which marks the model puts around its own. A template that does not know tools gets them as text:
-in the system message, in the format that most models were trained on.
+A chat template that knows `tools` tells its model in the words it was trained on, and what it shows of
+earlier calls says which marks the model puts around its own. A template that does not know tools gets them as
+text: in the system message, in the format that most models were trained on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtimes.text.grammar import schema_rule
+from runtimes.text.schema_rules import schema_rule
 from runtimes.text.tool_calls import Marks
 
 MOST_CALLS = 8
@@ -95,7 +95,7 @@ class ToolFormat:
             return ["start: calls | TEXT?", r"TEXT: /[^{\s](.|\n)*/"]
         if is_token:
             return [f"start: TEXT? | TEXT? {mark} calls", r"TEXT: /(.|\n)+/"]
-        return [f"start: TEXT? | begin calls", f"begin[lazy]: /(.|\\n)*/ {mark}", r"TEXT: /(.|\n)+/"]
+        return ["start: TEXT? | begin calls", f"begin[lazy]: /(.|\\n)*/ {mark}", r"TEXT: /(.|\n)+/"]
 
 
 def _long_id() -> str:

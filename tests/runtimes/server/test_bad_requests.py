@@ -18,6 +18,18 @@ TEXT = {"model": "chat-demo", "prompt": "Hello", "max_tokens": 1}
 INPUT = {"model": "embed-demo", "input": "Hello"}
 
 
+def tool(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": parameters}}
+
+
+def schema(content: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "s", "schema": content}}
+
+
+def call(arguments: str) -> dict[str, Any]:
+    return {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+
 def refuse(server: RunningServer, path: str, body: Any) -> tuple[int, str, str | None, str | None]:
     """Status, message, param and code of the answer, whose shape is checked."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -34,10 +46,42 @@ def refuse(server: RunningServer, path: str, body: Any) -> tuple[int, str, str |
     ("changes", "param", "code"),
     [
         ({"temprature": 1}, "temprature", "unsupported_parameter"),
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
-        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-        ({"logit_bias": {"5": 1}}, "logit_bias", "unsupported_parameter"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
+        ({"store": True}, "store", "unsupported_parameter"),
+        ({"metadata": {"a": "b"}}, "metadata", "unsupported_parameter"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function", "missing_required_parameter"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type", "invalid_value"),
+        ({"tools": [tool({}), tool({})]}, "tools.1", "invalid_value"),
+        (
+            {"tools": [tool({"type": "object", "properties": {"a": {"type": "text"}}})]},
+            "tools.0.function.parameters.properties.a",
+            "invalid_function_parameters",
+        ),
+        (
+            {"tools": [tool({"type": "array"})]},
+            "tools.0.function.parameters.type",
+            "invalid_function_parameters",
+        ),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        ({"tool_choice": "sometimes"}, "tool_choice.type", "invalid_value"),
+        (
+            {"tools": [tool({})], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice",
+            "invalid_value",
+        ),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "invalid_value"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type", "invalid_value"),
+        (
+            {"response_format": schema({"type": "object", "properties": {"a": {"items": {"not": {}}}}})},
+            "response_format.json_schema.schema.properties.a.items",
+            "invalid_json_schema",
+        ),
+        ({"logprobs": 2}, "logprobs", "invalid_value"),
+        ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"logit_bias": {"5": 101}}, "logit_bias.5", "invalid_value"),
+        ({"logit_bias": {"999999": 1}}, "logit_bias.999999", "invalid_value"),
+        ({"logit_bias": {"word": 1}}, "logit_bias.word.[key]", "invalid_value"),
         ({"temperature": -1}, "temperature", "invalid_value"),
         ({"temperature": "0.5"}, "temperature", "invalid_value"),
         ({"temperature": float("nan")}, "temperature", "invalid_value"),
@@ -49,7 +93,7 @@ def refuse(server: RunningServer, path: str, body: Any) -> tuple[int, str, str |
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "invalid_value"),
         ({"stop": [""]}, "stop.0", "invalid_value"),
         ({"stream": 1}, "stream", "invalid_value"),
-        ({"stream_options": {"include_usage": True}}, None, "invalid_value"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
         (
             {"stream": True, "stream_options": {"usage": True}},
             "stream_options.usage",
@@ -58,9 +102,20 @@ def refuse(server: RunningServer, path: str, body: Any) -> tuple[int, str, str |
         ({"max_completion_tokens": 2}, None, "invalid_value"),
         ({"messages": None}, "messages", "missing_required_parameter"),
         ({"messages": []}, "messages", "invalid_value"),
-        ({"messages": [{"role": "user"}]}, "messages.0.content", "missing_required_parameter"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "invalid_value"),
-        ({"messages": [{**HELLO[0], "name": "bob"}]}, "messages.0.name", "unsupported_parameter"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content", "invalid_value"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role", "invalid_value"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id", "invalid_value"),
+        (
+            {"messages": [*HELLO, {"role": "tool", "content": "x", "tool_call_id": "unknown"}]},
+            "messages.1.tool_call_id",
+            "invalid_value",
+        ),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [call("{")]}]},
+            "messages.0.tool_calls.0.function.arguments",
+            "invalid_value",
+        ),
+        ({"messages": [{**HELLO[0], "name": "bob"}]}, "messages.0.name", "invalid_value"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             "messages.0.content.0.type",
@@ -88,7 +143,8 @@ def test_a_wrong_field_is_named(
         ({"prompt": [[1, -5]]}, "prompt"),
         ({"prompt": [99_999_999]}, "prompt.0"),
         ({"prompt": {"text": "a"}}, "prompt"),
-        ({"echo": True}, "echo"),
+        ({"echo": True, "logprobs": 1}, "logprobs"),
+        ({"logprobs": 6}, "logprobs"),
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 3}, "best_of"),
         ({"prompt": ["a"] * 5}, "n"),

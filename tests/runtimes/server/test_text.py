@@ -176,12 +176,12 @@ def test_the_sdk_raises_its_own_errors(text_server: RunningServer) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         create(model="another", messages=CAPITAL)
     with pytest.raises(openai.BadRequestError) as unsupported:
-        create(model="chat-demo", messages=CAPITAL, logprobs=True)
+        create(model="chat-demo", messages=CAPITAL, reasoning_effort="low")
     with pytest.raises(openai.NotFoundError) as elsewhere:
         text_server.openai.embeddings.create(model="chat-demo", input="text")
 
     assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
-    assert (unsupported.value.code, unsupported.value.param) == ("unsupported_parameter", "logprobs")
+    assert (unsupported.value.code, unsupported.value.param) == ("unsupported_parameter", "reasoning_effort")
     assert "this server does text-generation and answers /v1/chat/completions" in str(elsewhere.value)
 
 
