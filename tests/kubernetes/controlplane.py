@@ -8,6 +8,8 @@ own. Neither: tests with the mark `cluster` are skipped.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import secrets
 import socket
@@ -26,6 +28,7 @@ import pytest
 import yaml
 
 START_SECONDS = 60.0
+FORGOTTEN_REVISIONS = 10
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NEITHER = (
     "no real API server: set KUBEBUILDER_ASSETS to a folder with "
@@ -96,6 +99,7 @@ class ControlPlane:
             f"--listen-peer-urls=http://127.0.0.1:{peer}",
             "--unsafe-no-fsync",
         )
+        _make_history(f"http://127.0.0.1:{etcd}/v3/kv/put")
         server = self._run(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{etcd}",
@@ -174,6 +178,21 @@ def main(command: Sequence[str]) -> int:
     ):
         environment = {**os.environ, "MARKETPLACE_TEST_KUBECONFIG": str(path)}
         return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _make_history(url: str) -> None:
+    """Writes a few revisions before the API server begins, which it therefore has forgotten: a watch from one
+    of them is answered with 410 Gone, as on a server that has run for a while."""
+    entry = json.dumps({"key": base64.b64encode(b"/history").decode(), "value": ""}).encode()
+    deadline = time.monotonic() + START_SECONDS
+    written = 0
+    while written < FORGOTTEN_REVISIONS:
+        try:
+            with urllib.request.urlopen(url, data=entry, timeout=2):
+                written += 1
+        except (OSError, urllib.error.URLError):
+            assert time.monotonic() < deadline, "etcd does not start"
+            time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -298,6 +298,7 @@ def change_until_seen(cluster, new_id, seen):
 
 
 def test_a_watch_tells_what_changed_and_ends_when_told(real, new_id):
+    wait_until(lambda: not real.observe().resources, what="the end of what other tests have made")
     with watched(real) as seen:
         made = change_until_seen(real, new_id, seen)
     assert set(seen) <= made
