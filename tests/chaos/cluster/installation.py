@@ -26,6 +26,7 @@ from deployments.reconcile import tasks
 from deployments.reconcile.reconciler import Unsettled, reconcile
 from deployments.reconcile.sweep import Swept, sweep
 from deployments.reconcile.watch import watch_cluster
+from deployments.serving.models import Deployment
 from deployments.tuning.models import FineTuningJob
 from marketplace.hardware.models import Cluster as ClusterRow
 from tests.chaos.cluster.clock import Clock, ruling
@@ -101,7 +102,8 @@ class Installation:
     """What the watch has rung for. It is not answered: when it hears of a change is for the machine to
     decide, and no round could be repeated."""
     looks: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
-    """When each complete sweep of this round looked, and the uids of the pods that it saw ready."""
+    """When each complete sweep of this round looked, and the uids of the pods that it saw ready and could
+    have written down."""
     wrongs: list[str] = field(default_factory=list)
     """Errors of ours in this round."""
     shake: Callable[[str], None] = lambda call: None
@@ -139,7 +141,10 @@ class Installation:
             found = None
         began = ClusterRow.objects.values_list("observed_at", flat=True).get(pk=self.row.pk)
         if began is not None and began != before and self.cluster.seen is not None:
-            ready = frozenset(pod.uid for pod in self.cluster.seen.pods if pod.ready)
+            # Nobody may write down what is seen of a row that a dead worker still holds.
+            held = set(Deployment.objects.filter(lease_until__gt=began).values_list("public_id", flat=True))
+            pods = self.cluster.seen.pods
+            ready = frozenset(pod.uid for pod in pods if pod.ready and pod.resource not in held)
             self.looks.append((began, ready))
         return found
 

@@ -153,12 +153,17 @@ class Machines:
         return [*plan, Event(at, "exit", self.dice.choice((0, 0, 0, 70)))]
 
     def _farewell(self, life: Life) -> list[Event]:
+        """A kubelet reports a last phase before it lets a pod go, of one that never ran too (KEP-3329): a Job
+        with a policy for failures makes no other pod before that.
+        """
         at = self._now() + timedelta(seconds=self.dice.choice((0, 0, self.dice.uniform(0, 30))))
         if life.runs and (life.is_job or self.dice.random() < 0.5):
             return [
                 Event(at, "exit", self.dice.choice((0, 143)) if not life.is_job else 75),
                 Event(at, "gone"),
             ]
+        if life.is_job and life.main.exit_code is None:
+            return [Event(at, "exit", 137, "ContainerStatusUnknown"), Event(at, "gone")]
         return [Event(at, "gone")]
 
     def _live(self, life: Life) -> None:

@@ -44,18 +44,18 @@ class PodStory:
 
     def ready_spans(self, *, until: datetime, grain: timedelta = timedelta()) -> list[Span]:
         """When it was ready, from the reports alone. Two reports of "ready" without one of the time between
-        are one span. The moment at which it was asked to go is told in whole seconds, and may have been up to
-        `grain` later.
+        are one span. Kubernetes tells moments in whole seconds: an end may have been up to `grain` later than
+        it was told. Only its removal is not told, and known exactly.
         """
-        asked = None if self.asked_at is None else self.asked_at + grain
-        over = min(at for at in (asked, self.ended_at, self.removed_at, until) if at is not None)
+        told = [at + grain for at in (self.asked_at, self.ended_at) if at is not None]
+        over = min([*told, until, self.removed_at or until])
         spans: list[Span] = []
         since: datetime | None = None
         for at, ready in self.turns:
             if ready and since is None:
                 since = at
             elif not ready and since is not None:
-                spans.append((since, at))
+                spans.append((since, at + grain))
                 since = None
         if since is not None:
             spans.append((since, over))
