@@ -28,6 +28,10 @@ LOGIT_BYTES = 4
 BATCHED_TOKENS = {True: 512, False: 4096}
 """Tokens computed in one pass, by whether the model generates: longer prompts are taken in parts."""
 
+HEARD_FRAMES = 12_000
+"""Frames of one pass of a model that hears: eight windows of 30 s, 50 frames a second after its convolutions.
+Their keys and values are kept while the text is written."""
+
 LIVE_VALUES = {True: 24, False: 16}
 """Values of hidden size alive at once per token: the residual stream, queries, keys, values, and the inner
 width of the feed-forward block (about four times the hidden size, twice where it is gated)."""
@@ -48,7 +52,7 @@ class ErrorBand:
 MEASURED = ErrorBand(
     below=0.2,
     above=0.15,
-    source="measured peaks of served models on CPU lie within it (text 135M and embeddings 22M parameters)",
+    source="measured peaks on CPU lie within it (text 135M, embeddings 22M, speech 73M parameters)",
 )
 PRIOR = ErrorBand(
     below=0.2,
@@ -82,6 +86,8 @@ class ModelFacts:
     """Values kept per token and layer in place of keys and values (multi-head latent attention)."""
     generates: bool = True
     """Whether it answers token by token, and so keeps keys and values."""
+    hears: bool = False
+    """Whether it hears audio: its passes are windows of sound, not contexts of text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,17 +195,26 @@ def estimate_serving(shape: ServingShape, *, context_length: int, concurrency: i
         # A head's keys and values are on one device at least; a latent belongs to all heads alike.
         kv_devices = 1 if facts.latent_size else max(1, min(devices, facts.kv_heads or devices))
         kv_cache = kv_cache // kv_devices * devices
-    batched = min(context_length * concurrency, BATCHED_TOKENS[facts.generates])
+    converted = 0
+    if facts.hears:
+        # Weights of 8 bits meet values of 32, and on a CPU they are made from such at start.
+        computed = "float32" if shape.precision == "int8" else shape.precision
+        width = BYTES_PER_VALUE[computed]
+        kv_cache = kv_bytes(facts, precision=computed, context_length=HEARD_FRAMES, concurrency=1)
+        converted = facts.parameters * 4 if shape.family == "cpu" else 0
+    batched = (
+        HEARD_FRAMES if facts.hears else min(context_length * concurrency, BATCHED_TOKENS[facts.generates])
+    )
     activations = round(LIVE_VALUES[facts.generates] * facts.hidden_size * batched * width)
     if facts.generates:
         activations += facts.vocabulary * concurrency * LOGIT_BYTES
     if not facts.hidden_size:
         unknown.append("activations")
     framework = FRAMEWORK_BYTES[shape.family]
-    if facts.generates:
+    if facts.generates or facts.hears:
         framework += GENERATION_BYTES.get(shape.family, 0)
     return MemoryEstimate(
-        weights=round(facts.parameters * bytes_per_value),
+        weights=round(facts.parameters * bytes_per_value) + converted,
         kv_cache=kv_cache,
         activations=activations * devices,
         framework=framework * devices,

@@ -16,10 +16,15 @@ def model_facts(version: ModelVersion) -> ModelFacts:
         context_length=weights.context_length,
         architecture=weights.architecture,
     )
-    return planning_facts(known, generates=version.model.task == TaskChoices.TEXT_GENERATION)
+    task = version.model.task
+    return planning_facts(
+        known,
+        generates=task == TaskChoices.TEXT_GENERATION,
+        hears=task == TaskChoices.AUTOMATIC_SPEECH_RECOGNITION,
+    )
 
 
-def planning_facts(facts: Facts, *, generates: bool) -> ModelFacts:
+def planning_facts(facts: Facts, *, generates: bool, hears: bool = False) -> ModelFacts:
     """The catalog's facts in the words of memory estimates."""
     architecture = facts.architecture
     return ModelFacts(
@@ -36,4 +41,5 @@ def planning_facts(facts: Facts, *, generates: bool) -> ModelFacts:
         window_layers=architecture.get("window_layers") or 0,
         latent_size=architecture.get("latent_size") or 0,
         generates=generates,
+        hears=hears,
     )

