@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from deployments.serving.specs import serving_spec
 from marketplace.accounts.actors import Actor
 from marketplace.billing.models import Price
 from marketplace.catalog.models import ModelVersion, Recipe
+from marketplace.catalog.removal import keep_model
 from marketplace.hardware.models import NodePool
 
 
@@ -33,11 +35,12 @@ class Accepted:
 def accept(plan: Plan) -> Accepted:
     """What the plan settled. Raises WishRefused when nothing can be made from it, or not any more."""
     if not plan.accepted or plan.recipe is None or plan.price is None:
+        failed = [check for check in plan.answer["checks"] if not check["passed"] and check["blocking"]]
         raise WishRefused(
-            "This plan was not accepted; its checks say why.",
+            _why_not(failed),
             type="plan-not-accepted",
             field="plan",
-            checks=[check for check in plan.answer["checks"] if not check["passed"] and check["blocking"]],
+            checks=failed,
         )
     if plan.expires_at <= timezone.now():
         raise WishRefused(
@@ -63,10 +66,27 @@ def accept(plan: Plan) -> Accepted:
     )
 
 
+def _why_not(failed: Sequence[Mapping[str, Any]]) -> str:
+    """The first check that failed, in words, and how many more there are."""
+    if not failed:
+        return "This plan was not accepted. Make a new one."
+    more = f" {len(failed) - 1} more of its checks failed." if len(failed) > 1 else ""
+    return f"This plan was not accepted. {failed[0]['message']} {failed[0]['remedy']}".rstrip() + more
+
+
 def add_revision(
     deployment: Deployment, *, actor: Actor, accepted: Accepted, spec: ServingSpec | None = None
 ) -> Revision:
-    """The revision that the deployment now aims at: as planned, or with the specification `spec`."""
+    """The revision that the deployment now aims at: as planned, or with the specification `spec`.
+
+    Raises WishRefused when the model was removed since it was planned.
+    """
+    if not keep_model(accepted.version.model):
+        raise WishRefused(
+            f"{accepted.version} was deleted by your organization meanwhile.",
+            type="model-deleted",
+            field="model",
+        )
     spec = spec or serving_spec(
         resource=deployment.public_id,
         organization=deployment.organization.public_id,

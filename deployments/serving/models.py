@@ -30,7 +30,7 @@ class Plan(models.Model):
     price = models.ForeignKey(Price, on_delete=models.CASCADE, null=True, related_name="+")
     created_by = models.CharField(max_length=254, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)  # pruning looks for the oldest
 
     def __str__(self) -> str:
         return self.public_id

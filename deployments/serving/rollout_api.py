@@ -24,6 +24,9 @@ from deployments.serving.rollout_serializers import (
 from deployments.serving.serializers import DeploymentSerializer
 from marketplace.rest.views import OrganizationViewSet
 
+MOST_TAKEN_BACK = 20
+"""Revisions in a row that are looked through for the one that the next was changed from."""
+
 
 class RolloutActions(OrganizationViewSet):
     """What is done with the revisions of one deployment."""
@@ -35,8 +38,10 @@ class RolloutActions(OrganizationViewSet):
         deployment: Deployment = self.get_object()
         rows = deployment.revisions.select_related("version", "flavor", "price")
         page: Any = self.paginate_queryset(rows)
-        before = {revision.number for revision in page} | {revision.number - 1 for revision in page}
-        known = {revision.number: revision for revision in rows.filter(number__in=before)}
+        # The oldest of the page is compared with the one before, which updates that were taken back may part.
+        oldest = min((revision.number for revision in page), default=0)
+        earlier = rows.filter(number__range=(oldest - MOST_TAKEN_BACK, oldest - 1))
+        known = {revision.number: revision for revision in (*earlier, *page)}
         context = {"deployment": deployment, "revisions": known}
         return self.get_paginated_response(RevisionSerializer(page, many=True, context=context).data)
 

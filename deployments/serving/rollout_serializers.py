@@ -188,11 +188,11 @@ class RollbackAnswerSerializer(serializers.Serializer[Any]):
 
 class RevisionSerializer(serializers.Serializer[Revision]):
     """One specification that the deployment has had. The context holds `deployment`, and in `revisions` by
-    number those that this one and its predecessor are among."""
+    number those that this one and its predecessors are among."""
 
     number = serializers.IntegerField()
     state = serializers.SerializerMethodField()
-    differences = serializers.SerializerMethodField(help_text="From the revision before.")
+    differences = serializers.SerializerMethodField(help_text="From the one before that was not aborted.")
     model = serializers.CharField(source="version.public_id")
     flavor = serializers.CharField(source="flavor.slug")
     image = serializers.CharField(source="spec.image")
@@ -208,9 +208,13 @@ class RevisionSerializer(serializers.Serializer[Revision]):
 
     @extend_schema_field(DifferenceSerializer(many=True))
     def get_differences(self, revision: Revision) -> list[dict[str, Any]]:
-        before = self.context["revisions"].get(revision.number - 1)
-        if before is None:
+        deployment, revisions = self.context["deployment"], self.context["revisions"]
+        # What was taken back is nothing that a later one was changed from.
+        earlier = [revisions[number] for number in sorted(revisions) if number < revision.number]
+        kept = [item for item in earlier if state_of(item, deployment) != "aborted"]
+        if not kept:
             return []
+        before = kept[-1]
         found = find_differences(facts_of_revision(before), facts_of_revision(revision))
         return [asdict(item) for item in found]
 
@@ -222,9 +226,13 @@ class RevisionSerializer(serializers.Serializer[Revision]):
 
 
 def state_of(revision: Revision, deployment: Deployment) -> str:
-    """serving, target, failed or retired."""
+    """serving, target, failed, aborted (it never served: taken back, or overtaken by a newer one) or
+    retired."""
     if revision.number == deployment.serving_revision:
         return "serving"
     if revision.failed_at is not None:
         return "failed"
-    return "target" if revision.number == deployment.target_revision else "retired"
+    if revision.number == deployment.target_revision:
+        return "target"
+    has_served = revision.served_at is not None or revision.number == deployment.fallback_revision
+    return "retired" if has_served else "aborted"

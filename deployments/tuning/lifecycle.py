@@ -16,6 +16,7 @@ from deployments.tuning.specs import tuning_spec
 from marketplace.accounts import audit
 from marketplace.accounts.actors import Actor
 from marketplace.catalog.models import Model
+from marketplace.catalog.removal import keep_model
 from marketplace.ids import make_public_id
 
 
@@ -40,6 +41,10 @@ def create_job(*, actor: Actor, plan: TuningPlan) -> FineTuningJob:
         )
     public_id = make_public_id("ftj")
     with transaction.atomic():
+        if not keep_model(ask.base.model):
+            raise WishRefused(
+                f"{ask.base} was deleted by your organization meanwhile.", type="model-deleted", field="base"
+            )
         job = FineTuningJob.objects.create(
             public_id=public_id,
             organization=actor.organization,

@@ -77,6 +77,17 @@ def remove_model(*, actor: Actor, model: Model) -> None:
     audit.record(actor=actor, action="model.delete", target=row.public_id)
 
 
+def keep_model(model: Model) -> bool:
+    """Whether a model is there, and keeps it there until the transaction ends that begins to use it.
+
+    Only an organization's own can be removed, so that nobody waits for others who use one of the provider's.
+    """
+    if model.owner_id is None:
+        return True
+    row = Model.objects.select_for_update(of=("self",)).get(pk=model.pk)
+    return row.deleted_at is None
+
+
 def _tuned_from(model: Model) -> Iterable[Use]:
     """An adapter needs the weights of what it was tuned from."""
     children = ModelVersion.objects.filter(parent__model=model, model__deleted_at__isnull=True)

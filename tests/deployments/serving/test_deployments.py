@@ -93,6 +93,11 @@ def test_a_refused_or_expired_or_foreign_plan_changes_nothing(
         (409, "/problems/plan-expired"),
         (400, "/problems/invalid-request"),
     ]
+    failed = next(check for check in refused["checks"] if not check["passed"])
+    expected = (
+        f"This plan was not accepted. {failed['message']} {failed['remedy']} 1 more of its checks failed."
+    )
+    assert answers[0].json()["detail"] == expected
     assert not Deployment.objects.exists()
 
 

@@ -72,6 +72,20 @@ def test_each_revision_says_what_it_changed_and_where_it_stands(alice: Person, p
     assert items[1]["failure"] == {"name": "Crashed", "message": "It crashes.", "remedy": ""}
 
 
+def test_a_revision_that_was_taken_back_says_so_and_nothing_is_compared_with_it(
+    alice: Person, path: str
+) -> None:
+    update(alice, path, context_length=512)
+    assert alice.api.post(f"{path}abort/").status_code == 200
+    update(alice, path, context_length=256)
+    items = alice.api.get(f"{path}revisions/").json()["items"]
+    assert [(item["number"], item["state"], item["differences"]) for item in items] == [
+        (3, "target", [{"field": "context_length", "before": 2048, "after": 256}]),
+        (2, "aborted", [{"field": "context_length", "before": 2048, "after": 512}]),
+        (1, "serving", []),
+    ]
+
+
 def test_a_preview_says_what_a_rolling_update_needs_and_changes_nothing(
     alice: Person, path: str, market: Market
 ) -> None:

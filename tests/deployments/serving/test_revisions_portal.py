@@ -69,6 +69,7 @@ def test_a_canary_is_started_and_promoted_by_mouse(alice: Person, path: str) -> 
 
 def test_a_rollback_is_shown_before_it_is_made(alice: Person, path: str) -> None:
     post(alice, path, "change", **CHANGE)
+    Revision.objects.filter(number=1).update(served_at=timezone.now())
     Deployment.objects.update(serving_revision=2, fallback_revision=2)
     page = alice.browser.get(path).content.decode()
     assert "context_length: 2048 → 1024" in page

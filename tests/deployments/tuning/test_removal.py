@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from deployments.serving.models import Deployment, Revision
+from deployments.serving.errors import WishRefused
+from deployments.serving.lifecycle import create_deployment
+from deployments.serving.models import Deployment, Plan, Revision
 from deployments.tuning.models import Dataset, DatasetVersion, FineTuningJob
 from deployments.tuning.pruning import prune_storage
 from deployments.tuning.results import publish_result
+from marketplace.accounts.actors import Actor
 from marketplace.accounts.models import AuditEvent
 from marketplace.catalog.models import Model, ModelImport, ModelVersion
+from marketplace.catalog.removal import keep_model, remove_model
 from tests.deployments.tuning.jobs import make_job, write_output
 from tests.market import Market
 from tests.people import Person
@@ -79,6 +86,47 @@ def test_a_model_that_a_deployment_runs_is_not_removed(alice: Person, market: Ma
     assert version.storage_path not in prune_storage()
     Deployment.objects.update(deleted_at=timezone.now())
     assert version.storage_path in prune_storage()
+
+
+def test_a_model_that_was_removed_since_it_was_planned_is_not_deployed(
+    alice: Person, market: Market, storage: Path
+) -> None:
+    version = tuned(alice, market, storage)
+    ask = {"model": version.public_id, "flavor": "test-small"}
+    planned = alice.api.post("/api/v1/plans/", ask).json()["id"]
+    actor = Actor(organization=alice.organization, user=alice.user, api_key=None, scopes=frozenset())
+    remove_model(actor=actor, model=version.model)
+    # As if the removal had come after the plan was looked at again.
+    with pytest.raises(WishRefused, match="deleted by your organization") as refused:
+        create_deployment(actor=actor, plan=Plan.objects.get(public_id=planned), name="bot")
+    assert (refused.value.type, Deployment.objects.count()) == ("model-deleted", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_model_is_not_removed_while_a_deployment_of_it_is_being_made(
+    alice: Person, market: Market, storage: Path
+) -> None:
+    version = tuned(alice, market, storage)
+    actor = Actor(organization=alice.organization, user=alice.user, api_key=None, scopes=frozenset())
+    busy: list[Exception] = []
+
+    def remove() -> None:
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '200ms'")
+            try:
+                remove_model(actor=actor, model=version.model)
+            except OperationalError as error:
+                busy.append(error)
+
+    with transaction.atomic():
+        assert keep_model(version.model)
+        remover = threading.Thread(target=remove)
+        remover.start()
+        remover.join()
+    assert "lock timeout" in str(busy[0])
+    assert alice.api.delete(address(version.model)).status_code == 204
+    with transaction.atomic():
+        assert not keep_model(version.model)
 
 
 def test_a_revision_that_may_come_back_keeps_its_model(alice: Person, market: Market, storage: Path) -> None:
