@@ -1,7 +1,8 @@
 """Opens the cluster that a row describes, by its kind: the only place that knows which kinds there are.
 
 An implementation is imported when its first cluster is opened: both bring the official client along, which
-takes 0.4 s and 40 MB, and most processes never need it.
+takes 0.4 s and 40 MB, and most processes never need it. A worker, which always does, imports them when it
+begins: `import_implementations`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,25 @@ from deployments.clusters.port import Cluster
 from deployments.clusters.site import Site, SiteError
 from marketplace.hardware import models
 
+_KUBERNETES = "deployments.clusters.kubernetes.cluster"
+_LOCAL = "deployments.clusters.local.cluster"
+
+
+def import_implementations() -> None:
+    """Imports every implementation now, so that opening a cluster waits for none."""
+    for module in (_KUBERNETES, _LOCAL):
+        import_module(module)
+
 
 def _open_kubernetes(name: str, configuration: Mapping[str, Any]) -> Cluster:
-    module = import_module("deployments.clusters.kubernetes.cluster")
+    module = import_module(_KUBERNETES)
     cluster: Cluster = module.KubernetesCluster(name=name, configuration=configuration)
     return cluster
 
 
 def _open_local(name: str, configuration: Mapping[str, Any]) -> Cluster:
     """`root` in the configuration names another folder than the installation's own."""
-    module = import_module("deployments.clusters.local.cluster")
+    module = import_module(_LOCAL)
     root = Path(configuration.get("root") or settings.MARKETPLACE_HOME.cluster)
     cluster: Cluster = module.LocalCluster(name=name, root=root)
     return cluster

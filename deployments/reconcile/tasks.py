@@ -7,9 +7,11 @@ bells for one resource become one. A bell that is lost costs a few seconds: the 
 from __future__ import annotations
 
 from celery import shared_task
+from celery.signals import worker_init
 from django.core.cache import cache
 from django.db import transaction
 
+from deployments.clusters.registry import import_implementations
 from deployments.reconcile import sweep as sweeping
 from deployments.reconcile.reconciler import Outcome, reconcile
 
@@ -18,6 +20,12 @@ QUIET_SECONDS = 5
 STALE_SECONDS = 60
 """A bell that nobody has answered by then is thrown away: the sweep has rung again long since."""
 BUSY_SECONDS = 1
+
+
+@worker_init.connect
+def prepare_worker(**_: object) -> None:
+    """Before its processes are forked: they share the memory, and none keeps its first customer waiting."""
+    import_implementations()
 
 
 @shared_task(ignore_result=True)

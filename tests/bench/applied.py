@@ -30,7 +30,8 @@ from tests.kubernetes.standin import StandIn
 
 ROOT = Path(__file__).parents[2]
 POSTS = 50
-WARM_UP = 5
+WARM_UP = 10
+"""More than a worker has processes, each of which connects to the database and the cluster at first."""
 LIMIT_MS = 300.0
 
 

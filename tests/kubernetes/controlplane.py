@@ -48,14 +48,19 @@ def missing() -> str:
 
 
 @contextmanager
-def real_kubeconfig(folder: Path) -> Iterator[Path]:
-    """The kubeconfig of a real control plane, started in the folder if need be; skips the test without."""
+def real_kubeconfig(folder: Path, *, alone: bool = False) -> Iterator[Path]:
+    """The kubeconfig of a real control plane, started in the folder if need be; skips the test without.
+
+    `alone`: where it can be started, another than the one that runs, so that no node of other tests is there.
+    """
     if why := missing():
         pytest.skip(why)
-    if given := os.environ.get("MARKETPLACE_TEST_KUBECONFIG"):
+    given, assets = os.environ.get("MARKETPLACE_TEST_KUBECONFIG"), os.environ.get("KUBEBUILDER_ASSETS")
+    if given and not (alone and assets):
         yield Path(given)
         return
-    with ControlPlane(Path(os.environ["KUBEBUILDER_ASSETS"]), folder) as plane:
+    assert assets is not None
+    with ControlPlane(Path(assets), folder) as plane:
         yield plane.kubeconfig
 
 

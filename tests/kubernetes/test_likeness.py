@@ -35,7 +35,7 @@ NODES = [
 def planes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """Kubeconfigs of both control planes, each with the same nodes."""
     folder = tmp_path_factory.mktemp("likeness")
-    with real_kubeconfig(folder) as real, StandIn() as standin:
+    with real_kubeconfig(folder, alone=True) as real, StandIn() as standin:
         found = {"real": real, "stand-in": standin.kubeconfig(folder / "stand-in")}
         with nodes(found["real"]), nodes(found["stand-in"]):
             yield found

@@ -300,7 +300,8 @@ def test_it_looks_for_a_resource_in_the_namespaces_that_it_is_told_and_nowhere_e
     cluster.apply(deployment(resource))
     wait_for_pods(cluster, resource, all_ready())
     here, elsewhere = manifests.NAMESPACE, "org-nobody"
-    assert cluster.observe(resource, namespaces=[here, elsewhere]) == cluster.observe(resource)
+    within = cluster.observe(resource, namespaces=[here, elsewhere])
+    assert _as_applied(within) == _as_applied(cluster.observe(resource))
     assert texts(cluster.logs(resource, namespaces=[here])) == texts(cluster.logs(resource))
     assert cluster.events(resource, namespaces=[here]) == cluster.events(resource)
     assert cluster.observe(resource, namespaces=[elsewhere]).is_empty
