@@ -108,6 +108,10 @@ class ServingEnvironment:
     """auto, cpu, cuda or ipu."""
     dtype: str = "auto"
     """auto, float32, bfloat16 or float16."""
+    packing: str = "auto"
+    """How encoders compute texts of different lengths together: auto = without padding where a check at start
+    shows that each text gets the vector it has alone, padded elsewhere; required = refuse to start elsewhere;
+    off = padded."""
     context_length: int = 0
     """Longest prompt plus answer in tokens; 0 = what the model supports."""
     max_concurrency: int = 8

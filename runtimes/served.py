@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from runtimes.contract import Task
 
@@ -23,6 +23,8 @@ class ModelFacts:
     """Most tokens of prompt plus answer, or of one input of an encoder."""
     predicted_bytes: int
     """Memory that loading and serving were predicted to take."""
+    packing: Mapping[str, Any] | None = None
+    """How sequences of different lengths are computed together, and why; None = as the engine does anyway."""
 
 
 class ServedModel(Protocol):

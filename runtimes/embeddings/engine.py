@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import torch
-from transformers import PreTrainedModel
+import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.batches import observe_batch
-from runtimes.embeddings.pooling import Pooling
+from runtimes.embeddings.encoder import Encoder
 from runtimes.errors import EngineFailure
-from runtimes.packing.padded import plan_batches
+from runtimes.packing.queue import FairQueue, Queued
 
-BATCH_TOKENS = 4096
-"""Tokens of one computation, padding included."""
-QUEUE_TOKENS = 4 * BATCH_TOKENS
-"""Tokens taken from the queue at a time: enough to sort by length, few enough that a new request is not
-long in line."""
+Vectors = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class _Item:
-    tokens: Sequence[int]
-    loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[list[float]]
+class _Job:
+    """One request: its inputs, and what of the answer is there."""
+
+    def __init__(self, inputs: Sequence[Sequence[int]]) -> None:
+        self.inputs = inputs
+        self.loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Vectors] = self.loop.create_future()
+        self.vectors: list[Vectors | None] = [None] * len(inputs)
+        self.missing = len(inputs)
+
+    def settle(self, failure: EngineFailure | None = None) -> None:
+        """Answers from the engine's thread: once for a request, since each call wakes the event loop."""
+        self.loop.call_soon_threadsafe(self._settle, failure)
+
+    def _settle(self, failure: EngineFailure | None) -> None:
+        if self.answer.done():
+            return
+        if failure is not None:
+            self.answer.set_exception(failure)
+        else:
+            self.answer.set_result(np.stack([vector for vector in self.vectors if vector is not None]))
 
 
 class EncoderEngine:
@@ -39,11 +49,9 @@ class EncoderEngine:
 
     name = "transformers-encoder"
 
-    def __init__(self, model: PreTrainedModel, *, pooling: Pooling, pad_token: int) -> None:
-        self._model = model
-        self._pooling = pooling
-        self._pad_token = pad_token
-        self._queue: deque[_Item] = deque()
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._queue: FairQueue[_Job] = FairQueue()
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -61,82 +69,51 @@ class EncoderEngine:
         if self._thread is not None:
             self._thread.join()
 
-    async def encode(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One vector for each input, in order. An input whose caller has left is not computed."""
-        loop = asyncio.get_running_loop()
-        items = [_Item(tokens, loop, loop.create_future()) for tokens in inputs]
+    async def encode(self, inputs: Sequence[Sequence[int]]) -> Vectors:
+        """One vector for each input, in order: [inputs, H]. An input whose caller has left is not computed.
+
+        Raises EngineFailure.
+        """
+        job = _Job(inputs)
+        queued = Queued(owner=job, lengths=list(map(len, inputs)))
         with self._changed:
             if self._stopping:
                 raise EngineFailure("the encoder has stopped")
-            self._queue.extend(items)
+            self._queue.add(queued)
             self._changed.notify()
         try:
-            return await asyncio.gather(*(item.answer for item in items))
+            return await job.answer
         finally:
-            for item in items:
-                item.answer.cancel()
+            queued.left = True
 
     @property
     def queued(self) -> int:
         """Inputs that wait."""
-        return len(self._queue)
+        with self._changed:
+            return len(self._queue)
 
     def _run(self, on_failure: Callable[[BaseException], None]) -> None:
-        taken: list[_Item] = []
+        batch: list[tuple[_Job, int]] = []
         try:
-            while taken := self._take():
-                for batch in plan_batches([len(item.tokens) for item in taken], max_tokens=BATCH_TOKENS):
-                    items = [taken[index] for index in batch if not taken[index].answer.cancelled()]
-                    if items:
-                        self._deliver(items, self._compute([item.tokens for item in items]))
+            while batch := self._take():
+                sequences = [job.inputs[index] for job, index in batch]
+                observe_batch(sequences=len(sequences), tokens=sum(map(len, sequences)))
+                for (job, index), vector in zip(batch, self._encoder(sequences).numpy(), strict=True):
+                    job.vectors[index] = vector
+                    job.missing -= 1
+                    if job.missing == 0:
+                        job.settle()
         except Exception as error:
             failure = EngineFailure(f"the encoder failed: {error}")
             with self._changed:
                 self._stopping = True
-                waiting = [*taken, *self._queue]
-                self._queue.clear()
-            for item in waiting:
-                item.loop.call_soon_threadsafe(_fail, item.answer, failure)
+                waiting = {*self._queue.clear(), *(job for job, _ in batch)}
+            for job in waiting:
+                job.settle(failure)
             on_failure(failure)
 
-    def _take(self) -> list[_Item]:
-        """The oldest inputs, up to a budget of tokens; waits while there are none. Empty when stopping."""
+    def _take(self) -> list[tuple[_Job, int]]:
+        """The next batch; waits while there is nothing to compute. Empty when stopping."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
-            taken: list[_Item] = []
-            tokens = 0
-            while self._queue and not self._stopping and (not taken or tokens < QUEUE_TOKENS):
-                item = self._queue.popleft()
-                if not item.answer.cancelled():
-                    taken.append(item)
-                    tokens += len(item.tokens)
-                elif not self._queue and not taken:
-                    # All that waited were cancelled: wait again.
-                    self._changed.wait_for(lambda: self._queue or self._stopping)
-            return taken
-
-    @torch.inference_mode()
-    def _compute(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        observe_batch(sequences=len(inputs), tokens=sum(map(len, inputs)))
-        longest = max(map(len, inputs))
-        padded = [[*tokens, *[self._pad_token] * (longest - len(tokens))] for tokens in inputs]
-        ids = torch.tensor(padded, device=self._model.device)  # [B, S]
-        lengths = torch.tensor([len(tokens) for tokens in inputs], device=self._model.device)
-        mask = (torch.arange(longest, device=self._model.device) < lengths.unsqueeze(1)).long()  # [B, S]
-        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # [B, S, H]
-        vectors: list[list[float]] = self._pooling(hidden, mask).cpu().tolist()
-        return vectors
-
-    def _deliver(self, items: Sequence[_Item], vectors: Sequence[list[float]]) -> None:
-        for item, vector in zip(items, vectors, strict=True):
-            item.loop.call_soon_threadsafe(_answer, item.answer, vector)
-
-
-def _answer(future: asyncio.Future[list[float]], vector: list[float]) -> None:
-    if not future.done():
-        future.set_result(vector)
-
-
-def _fail(future: asyncio.Future[list[float]], failure: EngineFailure) -> None:
-    if not future.done():
-        future.set_exception(failure)
+            return [] if self._stopping else self._queue.take(tokens=self._encoder.batch_tokens)

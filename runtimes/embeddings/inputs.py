@@ -28,9 +28,10 @@ class InputReader:
 
     async def read(self, inputs: Sequence[str] | Sequence[Sequence[int]]) -> list[list[int]]:
         """Token ids of each input."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, inputs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.read_now, inputs)
 
-    def _read(self, inputs: Sequence[Any]) -> list[list[int]]:
+    def read_now(self, inputs: Sequence[Any]) -> list[list[int]]:
+        """The same in this thread, for who has no other reader yet."""
         if isinstance(inputs[0], str):
             return [encoding.ids for encoding in self._tokenizer.encode_batch(list(inputs))]
         return [[*self._prefix, *tokens, *self._suffix] for tokens in inputs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from runtimes.embeddings.engine import EncoderEngine
@@ -19,6 +19,8 @@ class EmbeddingModel:
     engine: EncoderEngine
     dimensions: int
     """Length of a vector."""
+    shorter_dimensions: Collection[int]
+    """Lengths it may be cut to."""
 
     def start(self, *, on_failure: Callable[[BaseException], None]) -> None:
         """Begins to compute."""

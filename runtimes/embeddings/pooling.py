@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,23 @@ from runtimes.errors import SetupError
 from runtimes.weights import read_config
 
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(hidden [B, S, H], mask [B, S]) -> [B, H]; padding is on the right."""
+"""(hidden [T, H], lengths [B]) -> [B, H]; the sequences stand one after another, without padding."""
 
 
-def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+def _mean(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.segment_reduce(hidden, "mean", lengths=lengths, axis=0)
 
 
-def _first(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return hidden[:, 0]
+def _first(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return hidden[lengths.cumsum(0) - lengths]
 
 
-def _last(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return hidden[torch.arange(hidden.size(0), device=hidden.device), mask.sum(dim=1) - 1]
+def _last(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return hidden[lengths.cumsum(0) - 1]
 
 
-def _largest(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return hidden.masked_fill(~mask.bool().unsqueeze(-1), -torch.inf).amax(dim=1)
+def _largest(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.segment_reduce(hidden, "max", lengths=lengths, axis=0)
 
 
 POOLS: Mapping[str, Pool] = {
@@ -52,9 +51,10 @@ class Pooling:
     max_tokens: int | None = None
     """Longest input the model was trained for, special tokens included; None = not said."""
 
-    def __call__(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """hidden [B, S, H] and mask [B, S] to float32 vectors [B, H]."""
-        vectors = POOLS[self.mode](hidden.float(), mask)
+    def __call__(self, hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+        """hidden [T, H] of sequences of these lengths, one after another, to float32 vectors [B, H]."""
+        sizes = torch.tensor(lengths, device=hidden.device)
+        vectors = POOLS[self.mode](hidden.float(), sizes)
         return torch.nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 

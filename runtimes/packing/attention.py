@@ -81,19 +81,26 @@ def attend_by_segment(
         raise PackingUnsupported(f"{type(module).__name__} drops the arguments that keep sequences apart")
     _refuse_others(module, attention_mask, others)
     causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
-    _, heads, tokens, width = query.shape
+    heads, tokens = query.shape[1], query.shape[2]
     result = torch.empty((1, tokens, heads, value.shape[-1]), dtype=query.dtype, device=query.device)
     for start, count, length in segment_runs:
-        # [1, heads, count * length, D] as [count, heads, length, D]: a view, as long as heads lie inside.
-        parts = [
-            item[0, :, start : start + count * length].unflatten(1, (count, length)).transpose(0, 1)
-            for item in (query, key, value)
-        ]
+        end, apart = start + count * length, (count, length)
         output = functional.scaled_dot_product_attention(
-            *parts, is_causal=causal, scale=scaling, enable_gqa=key.shape[1] != heads
+            _split(query[0, :, start:end], apart),
+            _split(key[0, :, start:end], apart),
+            _split(value[0, :, start:end], apart),
+            is_causal=causal,
+            scale=scaling,
+            enable_gqa=key.shape[1] != heads,
         )
-        result[0, start : start + count * length].unflatten(0, (count, length)).copy_(output.transpose(1, 2))
+        result[0, start:end].view(count, length, heads, -1).copy_(output.transpose(1, 2))
     return result, None
+
+
+def _split(states: torch.Tensor, apart: tuple[int, int]) -> torch.Tensor:
+    """[H, sequences * length, D] to [sequences, H, length, D], without a copy."""
+    heads, _, width = states.shape
+    return states.view(heads, *apart, width).transpose(0, 1)
 
 
 def attend_with_block_mask(
@@ -144,8 +151,9 @@ def attend_with_varlen(
 
     query [1, H, T, D], key and value [1, K, T, D] to [1, T, H, D].
     """
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 
+    varlen_attn: Any = varlen.varlen_attn  # its signature is not the same in any two versions of torch
     if cu_seq_lens_q is None:
         raise PackingUnsupported(f"{type(module).__name__} drops the arguments that keep sequences apart")
     _refuse_others(module, attention_mask, others)
@@ -155,7 +163,9 @@ def attend_with_varlen(
     if key.shape[1] != heads:
         key, value = (item.repeat_interleave(heads // item.shape[1], dim=1) for item in (key, value))
     flat = [item[0].transpose(0, 1).contiguous() for item in (query, key, value)]  # [T, H, D]
-    output = varlen_attn(*flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, **options)
+    output: torch.Tensor = varlen_attn(
+        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, **options
+    )
     return output[None], None
 
 

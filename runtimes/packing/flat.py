@@ -23,7 +23,7 @@ class FlatModel:
         if "position_ids" not in parameters:
             raise PackingUnsupported(f"{type(model).__name__} takes no position_ids")
         # With a cache, transformers drops what keeps decoders' sequences apart, and says nothing.
-        self._options = {"use_cache": False} if "use_cache" in parameters else {}
+        self._options: dict[str, Any] = {"use_cache": False} if "use_cache" in parameters else {}
         self._token_types = "token_type_ids" in parameters
         self._first_position = first_position(model)
         self.backend = backend

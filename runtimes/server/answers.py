@@ -78,14 +78,19 @@ class HeldResponse(Response):
 
 
 class Answer(HeldResponse):
-    """Sends what `compute` returns as one JSON object."""
+    """Sends what `compute` returns as one JSON object, which it may have written already."""
 
-    def __init__(self, *, compute: Callable[[], Awaitable[dict[str, Any]]], **held: Any) -> None:
+    def __init__(self, *, compute: Callable[[], Awaitable[dict[str, Any] | bytes]], **held: Any) -> None:
         super().__init__(**held)
         self._compute = compute
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = JSONResponse(await self._compute())
+        answer = await self._compute()
+        response = (
+            Response(answer, media_type="application/json")
+            if isinstance(answer, bytes)
+            else JSONResponse(answer)
+        )
         await response(scope, receive, send)
 
 

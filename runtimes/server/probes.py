@@ -66,6 +66,7 @@ def describe(serving: Serving) -> dict[str, Any]:
         "precision": facts and facts.dtype,
         "parameters": facts and facts.parameters,
         "context_length": facts and facts.context_length,
+        "packing": facts and facts.packing,
         "max_concurrency": environment.max_concurrency,
         "max_queue": environment.max_queue,
         "memory": {

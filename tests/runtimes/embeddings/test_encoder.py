@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AttentionInterface, AutoModel, AutoTokenizer
 
 from runtimes.contract import ServingEnvironment, Task
 from runtimes.devices.picking import pick_device
 from runtimes.embeddings.loading import load_embedding_model
 from runtimes.embeddings.model import EmbeddingModel
 from runtimes.errors import EngineFailure, SetupError
+from runtimes.server.embedding_routes import shorten
 from tests.runtimes.serving import RunningServer
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
@@ -71,9 +74,72 @@ async def test_texts_computed_together_equal_each_computed_alone(
         await asyncio.to_thread(model.stop)
 
     torch.testing.assert_close(torch.tensor(together), plain_vectors, atol=1e-5, rtol=0)
-    torch.testing.assert_close(
-        torch.tensor([part[0] for part in parts]), plain_vectors[:5], atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(torch.tensor(np.concatenate(parts)), plain_vectors[:5], atol=1e-5, rtol=0)
+
+
+async def test_padded_vectors_are_the_same(minilm_folder: Path, plain_vectors: torch.Tensor) -> None:
+    model = load(minilm_folder, packing="off")
+    assert model.facts.packing == {"attention": "padded", "reasons": ["RUNTIME_PACKING=off"]}
+    model.start(on_failure=fail)
+    try:
+        vectors = await model.engine.encode(await model.inputs.read(TEXTS))
+    finally:
+        await asyncio.to_thread(model.stop)
+
+    torch.testing.assert_close(torch.tensor(vectors), plain_vectors, atol=1e-5, rtol=0)
+
+
+def test_where_packing_is_required_and_mixes_texts_it_does_not_start(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mix(module: Any, query: Any, key: Any, value: Any, mask: Any, **others: Any) -> Any:
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2), None
+
+    for name in ("packed_by_segment", "packed_block_mask"):
+        monkeypatch.setitem(AttentionInterface._global_mapping, name, mix)
+
+    with pytest.raises(SetupError, match="RUNTIME_PACKING=required, but packed.*segments: differs by"):
+        load(minilm_folder, packing="required")
+    packing = load(minilm_folder, packing="auto").facts.packing
+    assert packing is not None and packing["attention"] == "padded"
+    assert [reason.partition(" by")[0] for reason in packing["reasons"]] == [
+        "segments: differs",
+        "block-mask: differs",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lengths"),
+    [
+        ({}, ()),
+        ({"is_matryoshka": True}, range(1, 384)),
+        ({"matryoshka_dimensions": [384, 128, 64]}, (64, 128)),
+    ],
+    ids=["not said", "any", "some"],
+)
+def test_a_folder_says_what_vectors_may_be_cut_to(
+    minilm_folder: Path, tmp_path: Path, changes: dict[str, Any], lengths: Any
+) -> None:
+    for file in minilm_folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "config.json").unlink()
+    config = json.loads((minilm_folder / "config.json").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(config | changes))
+
+    assert load(tmp_path).shorter_dimensions == lengths
+
+
+def test_a_vector_that_is_cut_has_length_one_again() -> None:
+    vectors = np.array([[3, 4, 12], [0, 0, 1]], dtype=np.float32)
+
+    assert shorten(vectors, dimensions=2).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
+
+
+def test_info_says_how_texts_are_packed(embedding_server: RunningServer) -> None:
+    packing = embedding_server.http.get("/info").json()["packing"]
+
+    assert packing["attention"] == "segments"
+    assert packing["reasons"][0].startswith("segments: differs by ")
 
 
 async def test_what_nobody_waits_for_is_not_computed(minilm_folder: Path) -> None:
@@ -85,8 +151,8 @@ async def test_what_nobody_waits_for_is_not_computed(minilm_folder: Path) -> Non
     left.cancel()
     await asyncio.gather(left, return_exceptions=True)
     computed: list[int] = []
-    model.engine._model.register_forward_pre_hook(
-        lambda module, args, kwargs: computed.append(len(kwargs["input_ids"])), with_kwargs=True
+    model.engine._encoder._model.register_forward_pre_hook(
+        lambda module, args, kwargs: computed.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
 
     model.start(on_failure=fail)
@@ -95,7 +161,7 @@ async def test_what_nobody_waits_for_is_not_computed(minilm_folder: Path) -> Non
     finally:
         await asyncio.to_thread(model.stop)
 
-    assert computed == [1]
+    assert computed == [len(inputs[0])]
 
 
 async def test_it_says_when_it_broke(minilm_folder: Path) -> None:
@@ -120,6 +186,7 @@ async def test_it_says_when_it_broke(minilm_folder: Path) -> None:
     [
         ({"context_length": 257}, "RUNTIME_CONTEXT_LENGTH=257 is more than the model's 256"),
         ({"adapter_dir": "/adapter"}, "encoders are served without adapters"),
+        ({"packing": "sometimes"}, "RUNTIME_PACKING='sometimes' is unknown; use auto, off or required"),
     ],
 )
 def test_it_refuses_what_it_cannot_do(minilm_folder: Path, changes: dict[str, Any], message: str) -> None:

@@ -9,9 +9,9 @@ import torch
 from runtimes.embeddings.pooling import Pooling, read_pooling
 from runtimes.errors import SetupError
 
-# Two sequences of hidden size 2; the second has one token of padding.
-HIDDEN = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 0.0]], [[2.0, 2.0], [4.0, 6.0], [99.0, 99.0]]])
-MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])
+# Two sequences of hidden size 2, of three tokens and of two.
+HIDDEN = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 0.0], [2.0, 2.0], [4.0, 6.0]])
+LENGTHS = [3, 2]
 
 
 def write_modules(folder: Path, *kinds: str, **pooling: bool) -> None:
@@ -30,12 +30,12 @@ def write_modules(folder: Path, *kinds: str, **pooling: bool) -> None:
         ("pooling_mode_max_tokens", [[5.0, 4.0], [4.0, 6.0]]),
     ],
 )
-def test_padding_never_takes_part(mode: str, expected: list[list[float]]) -> None:
-    assert Pooling(mode=mode)(HIDDEN, MASK).tolist() == expected
+def test_each_sequence_is_pooled_by_itself(mode: str, expected: list[list[float]]) -> None:
+    assert Pooling(mode=mode)(HIDDEN, LENGTHS).tolist() == expected
 
 
 def test_normalized_vectors_have_length_one() -> None:
-    vectors = Pooling(normalize=True)(HIDDEN, MASK)
+    vectors = Pooling(normalize=True)(HIDDEN, LENGTHS)
 
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2))
 
