@@ -19,6 +19,7 @@ from runtimes.contract import OPENAI_PATH, Task
 from runtimes.server.audio_routes import speech_recognition_routes
 from runtimes.server.embedding_routes import embedding_routes
 from runtimes.server.errors import ApiError, internal
+from runtimes.server.image_routes import image_routes
 from runtimes.server.lifecycle import Serving
 from runtimes.server.probes import probe_routes
 from runtimes.server.text_routes import text_routes
@@ -29,6 +30,7 @@ ROUTES: Mapping[Task, Callable[[Serving], list[BaseRoute]]] = {
     Task.TEXT_GENERATION: text_routes,
     Task.FEATURE_EXTRACTION: embedding_routes,
     Task.AUTOMATIC_SPEECH_RECOGNITION: speech_recognition_routes,
+    Task.TEXT_TO_IMAGE: image_routes,
 }
 """What each kind of model answers; a task that is missing cannot be served by this image."""
 

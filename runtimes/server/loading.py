@@ -60,7 +60,9 @@ def _import_engine(task: Task) -> None:
         case Task.FEATURE_EXTRACTION:
             import runtimes.embeddings.loading
         case Task.AUTOMATIC_SPEECH_RECOGNITION:
-            import runtimes.speech.loading  # noqa: F401
+            import runtimes.speech.loading
+        case Task.TEXT_TO_IMAGE:
+            import runtimes.images.loading  # noqa: F401
 
 
 def _load(environment: ServingEnvironment) -> ServedModel:
@@ -85,4 +87,8 @@ def _load(environment: ServingEnvironment) -> ServedModel:
                 dtype = "int8"
 
             return load_speech_model(environment, device=device, dtype=dtype)
+        case Task.TEXT_TO_IMAGE:
+            from runtimes.images.loading import load_image_model
+
+            return load_image_model(environment, device=device, dtype=dtype)
     raise SetupError(f"RUNTIME_TASK={environment.task.value} is not served by this image")

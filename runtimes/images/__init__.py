@@ -1,0 +1,1 @@
+"""Serving models that draw: diffusers' pipelines behind one engine."""

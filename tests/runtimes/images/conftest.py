@@ -1,0 +1,47 @@
+"""The image model of the tests: trained once on scikit-learn's digits, kept in pytest's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtimes.contract import ServingEnvironment, Task
+from tests.runtimes.serving import RunningServer, start_server
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def digits_folder(request: pytest.FixtureRequest) -> Path:
+    """A Stable Diffusion pipeline that draws digits; about a minute of training the first time."""
+    program = b"".join(path.read_bytes() for path in sorted((ROOT / "runtimes/images/digits").glob("*.py")))
+    cache = request.config.cache
+    assert cache is not None
+    folder = cache.mkdir("weights") / f"digits-{hashlib.sha256(program).hexdigest()[:16]}"
+    if not folder.exists():
+        subprocess.run([sys.executable, "-m", "runtimes.images.digits", str(folder)], check=True, cwd=ROOT)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_environment(digits_folder: Path) -> ServingEnvironment:
+    """Four places and eight waiting ones, so that a queue is soon full."""
+    return ServingEnvironment(
+        task=Task.TEXT_TO_IMAGE,
+        model_dir=str(digits_folder),
+        model_name="draw-demo",
+        max_concurrency=4,
+        max_queue=8,
+    )
+
+
+@pytest.fixture(scope="session")
+def image_server(digits_environment: ServingEnvironment) -> Iterator[RunningServer]:
+    with start_server(digits_environment) as server:
+        server.wait_ready()
+        yield server
