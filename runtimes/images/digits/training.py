@@ -101,7 +101,7 @@ def _train_autoencoder(pictures: Pictures) -> AutoencoderKL:
         sample_size=PIXELS,
         mid_block_add_attention=False,
     )
-    for step in _steps(model, count=AUTOENCODER_STEPS, learning_rate=4e-3):
+    for step in _steps(model, count=AUTOENCODER_STEPS, learning_rate=4e-3, warm_up=0.3, decay=1e-4):
         batch = pictures.pixels[torch.randint(len(pictures.pixels), (64,))]
         posterior = model.encode(batch).latent_dist
         decoded = model.decode(posterior.sample()).sample
@@ -143,7 +143,7 @@ class _Examples:
 
 def _train_denoiser(parts: ModuleDict, *, examples: _Examples, scheduler: DDIMScheduler) -> None:
     average = AveragedModel(parts, multi_avg_fn=get_ema_multi_avg_fn(0.99))  # type: ignore[no-untyped-call]
-    for step in _steps(parts, count=DENOISER_STEPS, learning_rate=2e-3):
+    for step in _steps(parts, count=DENOISER_STEPS, learning_rate=2e-3, warm_up=0.1, decay=1e-2):
         latents, texts = examples.draw(BATCH)
         times = torch.randint(TIMESTEPS, (BATCH,))
         noise = torch.randn_like(latents)
@@ -159,11 +159,13 @@ def _train_denoiser(parts: ModuleDict, *, examples: _Examples, scheduler: DDIMSc
 class _Step:
     """One optimizer step."""
 
-    def __init__(self, model: Module, *, count: int, learning_rate: float) -> None:
+    def __init__(
+        self, model: Module, *, count: int, learning_rate: float, warm_up: float, decay: float
+    ) -> None:
         self._model = model
-        self._optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)
+        self._optimizer = torch.optim.AdamW(model.parameters(), weight_decay=decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, learning_rate, total_steps=count, pct_start=0.15
+            self._optimizer, learning_rate, total_steps=count, pct_start=warm_up
         )
         self.loss = 0.0
 
@@ -176,8 +178,11 @@ class _Step:
         self.loss = loss.item()
 
 
-def _steps(model: Module, *, count: int, learning_rate: float) -> Iterator[_Step]:
-    step = _Step(model.train(), count=count, learning_rate=learning_rate)
+def _steps(
+    model: Module, *, count: int, learning_rate: float, warm_up: float, decay: float
+) -> Iterator[_Step]:
+    """The optimizer's steps. `warm_up`: share of them in which the learning rate rises."""
+    step = _Step(model.train(), count=count, learning_rate=learning_rate, warm_up=warm_up, decay=decay)
     for number in range(1, count + 1):
         yield step
         if number % 50 == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -23,8 +24,13 @@ def digits_folder(request: pytest.FixtureRequest) -> Path:
     cache = request.config.cache
     assert cache is not None
     folder = cache.mkdir("weights") / f"digits-{hashlib.sha256(program).hexdigest()[:16]}"
-    if not folder.exists():
-        subprocess.run([sys.executable, "-m", "runtimes.images.digits", str(folder)], check=True, cwd=ROOT)
+    with folder.with_suffix(".lock").open("w") as lock:
+        # Workers that run at once train it once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            subprocess.run(
+                [sys.executable, "-m", "runtimes.images.digits", str(folder)], check=True, cwd=ROOT
+            )
     return folder
 
 
