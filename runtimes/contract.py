@@ -107,11 +107,14 @@ class ServingEnvironment:
     device: str = "auto"
     """auto, cpu, cuda or ipu."""
     dtype: str = "auto"
-    """auto, float32, bfloat16 or float16."""
+    """auto, float32, bfloat16 or float16; int8 where the engine is `native`."""
     packing: str = "auto"
     """How encoders compute texts of different lengths together: auto = without padding where a check at start
     shows that each text gets the vector it has alone, padded elsewhere; required = refuse to start elsewhere;
     off = padded."""
+    engine: str = "transformers"
+    """What computes a text model: transformers, native (Llama family on a CPU), or auto: the faster of those
+    that compute it in the same precision, as measured at start. A recipe's option."""
     context_length: int = 0
     """Longest prompt plus answer in tokens; 0 = what the model supports."""
     max_concurrency: int = 8

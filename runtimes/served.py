@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtimes.contract import Task
@@ -25,6 +25,8 @@ class ModelFacts:
     """Memory that loading and serving were predicted to take."""
     packing: Mapping[str, Any] | None = None
     """How sequences of different lengths are computed together, and why; None = as the engine does anyway."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Tokens a second of each engine that was tried at start, when there was a choice."""
 
 
 class ServedModel(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from runtimes.devices import cpu, cuda, ipu
 from runtimes.devices.device import Device, DeviceUnavailable
@@ -33,12 +33,14 @@ def pick_device(wanted: str) -> Device:
         raise SetupError(f"RUNTIME_DEVICE={wanted!r} cannot be used: {error}") from error
 
 
-def pick_dtype(wanted: str, *, device: Device) -> str:
-    """The precision to compute in: `wanted`, or the device's fastest for `auto`. Raises SetupError."""
+def pick_dtype(wanted: str, *, device: Device, quantized: Sequence[str] = ()) -> str:
+    """The precision to compute in: `wanted`, or the device's fastest for `auto`. Raises SetupError.
+
+    `quantized` are those that an engine adds on this device; they are never chosen by `auto`.
+    """
     if wanted == "auto":
         return device.dtypes[0]
-    if wanted not in device.dtypes:
-        raise SetupError(
-            f"RUNTIME_DTYPE={wanted!r} does not run on {device.name}; use auto, {', '.join(device.dtypes)}"
-        )
+    if wanted not in (*device.dtypes, *quantized):
+        names = ", ".join((*device.dtypes, *quantized))
+        raise SetupError(f"RUNTIME_DTYPE={wanted!r} does not run on {device.name}; use auto, {names}")
     return wanted

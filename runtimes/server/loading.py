@@ -70,7 +70,9 @@ def _load(environment: ServingEnvironment) -> ServedModel:
 
     device = pick_device(environment.device)
     hears_in_int8 = environment.task is Task.AUTOMATIC_SPEECH_RECOGNITION and environment.dtype == "int8"
-    dtype = pick_dtype("auto" if hears_in_int8 else environment.dtype, device=device)
+    quantized = ("int8",) if (environment.task, device.name) == (Task.TEXT_GENERATION, "cpu") else ()
+    wanted = "auto" if hears_in_int8 else environment.dtype
+    dtype = pick_dtype(wanted, device=device, quantized=quantized)
     match environment.task:
         case Task.TEXT_GENERATION:
             from runtimes.text.loading import load_text_model

@@ -62,6 +62,7 @@ def describe(serving: Serving) -> dict[str, Any]:
         "phase": serving.phase.value,
         "adapter": bool(environment.adapter_dir),
         "engine": facts and facts.engine,
+        "engines_measured": facts and {name: round(rate, 1) for name, rate in facts.measured.items()},
         "device": facts and facts.device,
         "precision": facts and facts.dtype,
         "parameters": facts and facts.parameters,

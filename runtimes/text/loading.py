@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from runtimes.contract import ServingEnvironment
 from runtimes.devices.device import Device
 from runtimes.errors import SetupError
 from runtimes.served import ModelFacts
+from runtimes.text.choosing import EngineRoom, make_engine, possible_engines
 from runtimes.text.continuous import ContinuousBatchingEngine
 from runtimes.text.engine import Sampling
 from runtimes.text.grammar import GrammarCompiler
@@ -30,21 +32,29 @@ def load_text_model(environment: ServingEnvironment, *, device: Device, dtype: s
     """
     folder = Path(environment.model_dir)
     config = read_config(folder)
+    candidates = possible_engines(environment.engine, config=config, device=device, dtype=dtype)
     facts = _predict(environment, config=config, folder=folder, device=device, dtype=dtype)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model = load_weights(folder, device=device, dtype=dtype)
-    if environment.adapter_dir:
-        model = apply_adapter(model, folder=Path(environment.adapter_dir))
+
+    def load() -> PreTrainedModel:
+        model = load_weights(folder, device=device, dtype="float32" if dtype == "int8" else dtype)
+        return (
+            apply_adapter(model, folder=Path(environment.adapter_dir)) if environment.adapter_dir else model
+        )
+
+    model = load()
     recommended = _recommended(model, folder=folder)
     end_tokens = _end_tokens(recommended)
-    engine = ContinuousBatchingEngine(
-        model,
+    room = EngineRoom(
         end_tokens=sorted(end_tokens),
         max_concurrency=environment.max_concurrency,
+        context_length=facts.context_length,
         cache_tokens=cache_tokens(
             context_length=facts.context_length, max_concurrency=environment.max_concurrency
         ),
     )
+    engine, measured = make_engine(candidates, model=model, load=load, dtype=dtype, room=room)
+    facts = replace(facts, engine=engine.name, measured=measured)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -113,9 +123,11 @@ def _predict(
             f"{folder / 'config.json'} has no {error}: not a language model of this runtime"
         ) from error
     cache = cache_tokens(context_length=context_length, max_concurrency=environment.max_concurrency)
+    # Weights of 8 bits are made from those of 32, and the cache stays in 32.
+    computed = "float32" if dtype == "int8" else dtype
     needed = {
-        "weights": weights.bytes_in(dtype),
-        "cache": cache * shape.bytes_per_token(bytes_per_value=BYTES_PER_VALUE[dtype]),
+        "weights": weights.bytes_in(computed) + (weights.parameters if dtype == "int8" else 0),
+        "cache": cache * shape.bytes_per_token(bytes_per_value=BYTES_PER_VALUE[computed]),
         "process": PROCESS_BYTES,
     }
     return ModelFacts(

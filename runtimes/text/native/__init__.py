@@ -1,1 +1,1 @@
-"""Our own engine for models of the Llama family on a CPU: little Python per step, weights of 8 bits if wanted."""
+"""Our own engine for the Llama family on a CPU: little Python per step, weights of 8 bits if wanted."""

@@ -32,7 +32,10 @@ class SlotCache:
 
     def __init__(self, *, layers: int, slots: int, heads: int, head_size: int, context_length: int) -> None:
         shape = (layers, 2, slots, heads, context_length, head_size)
-        self._memory = mmap.mmap(-1, 4 * layers * 2 * slots * heads * context_length * head_size)
+        # Pages of a shared mapping, the default, cannot be given back one by one.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        size = 4 * layers * 2 * slots * heads * context_length * head_size
+        self._memory = mmap.mmap(-1, size, flags=flags)
         self.values = torch.frombuffer(self._memory, dtype=torch.float32).view(shape)
         """[layers, keys or values, slots, heads, context, head size]"""
         self.slots = [Slot(number) for number in range(slots)]

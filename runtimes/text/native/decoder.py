@@ -35,7 +35,7 @@ class _Layer:
     mlp_out: Linear
 
 
-def fits(config: Mapping[str, Any]) -> str | None:
+def why_not(config: Mapping[str, Any]) -> str | None:
     """Why this decoder cannot compute the model of a config.json; None when it can."""
     if config.get("model_type") != "llama":
         return f"model_type is {config.get('model_type')!r}, not 'llama'"
@@ -105,12 +105,12 @@ class Decoder:
             mixed = layer.attention_in(functional.rms_norm(x, width, layer.attention_norm, self._epsilon))
             turned = torch.view_as_complex(mixed[:, :split].reshape(len(tokens), -1, self.head_size // 2, 2))
             turned = torch.view_as_real(turned * turns).flatten(2)  # [tokens, heads, head size]
-            queries, keys = turned.split((self.heads, self.key_heads), dim=1)
+            queries, keys = turned[:, : self.heads], turned[:, self.heads :]
             values = mixed[:, split:].view(len(tokens), self.key_heads, self.head_size)
             x = x + layer.attention_out(attend(number, queries, keys, values))
-            gate, up = layer.mlp_in(
-                functional.rms_norm(x, width, layer.mlp_norm, self._epsilon)
-            ).chunk(2, dim=1)
+            gate, up = layer.mlp_in(functional.rms_norm(x, width, layer.mlp_norm, self._epsilon)).chunk(
+                2, dim=1
+            )
             x = x + layer.mlp_out(functional.silu(gate) * up)
         ends = torch.tensor([len(part.tokens) for part in parts]).cumsum(0) - 1
         x = x[ends[list(wanted)]]
@@ -158,7 +158,7 @@ class _Attention:
         if self._single:
             where = slice(self._first, self._first + self._single) if self._in_place else self._order
             # The queries that share a key head stand in the place of a sequence of queries.
-            grouped = queries[: self._single].unflatten(1, (self._key_heads, self._group))
+            grouped = queries[: self._single].reshape(self._single, self._key_heads, self._group, -1)
             outputs.append(
                 functional.scaled_dot_product_attention(
                     grouped,
@@ -176,7 +176,9 @@ class _Attention:
                     attn_mask=mask,
                     is_causal=mask is None,
                     enable_gqa=True,
-                )[0].transpose(0, 1).flatten(1)
+                )[0]
+                .transpose(0, 1)
+                .flatten(1)
             )
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from runtimes.batches import observe_batch
 from runtimes.errors import EngineFailure, SequenceFailure
 from runtimes.text.engine import EVERY_CHOICE, GenerationRequest, Token
 from runtimes.text.native.cache import Slot, SlotCache
@@ -177,6 +178,7 @@ class NativeEngine:
             parts.append(Part(sequence.slot.number, tokens, len(sequence.slot.tokens)))
             sequence.slot.tokens.extend(tokens)
         wanted = [index for index, (sequence, _) in enumerate(planned) if not sequence.remaining]
+        observe_batch(sequences=len(parts), tokens=sum(len(part.tokens) for part in parts))
         logits = self._decoder.step(parts, cache=self._cache, wanted=wanted)
         best = logits.argmax(dim=-1).tolist() if wanted else []
         news: list[tuple[_Sequence, News]] = []
