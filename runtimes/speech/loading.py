@@ -22,7 +22,7 @@ from runtimes.speech.vocabulary import Vocabulary
 from runtimes.weights import BYTES_PER_VALUE, check_fit, read_config, read_weights
 
 COMPUTED_BY_CTRANSLATE = ("int8", "float32")
-"""On a CPU: twice as fast as torch in float32, and it alone has int8."""
+"""On a CPU: it alone has int8."""
 PROCESS_BYTES = 700 * 2**20
 """The interpreter with torch and transformers imported."""
 FRAMES_PER_SECOND = 50
