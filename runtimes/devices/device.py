@@ -23,3 +23,5 @@ class Device:
     """Memory that weights, cache and activations may take."""
     dtypes: tuple[str, ...]
     """Precisions it computes in, fastest first: the first is what `auto` means."""
+    count: int = 1
+    """How many of them, each with `memory_bytes` and a copy of the model."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from runtimes.devices import cpu, cuda, ipu
+from runtimes.devices import cpu, cuda
 from runtimes.devices.device import Device, DeviceUnavailable
+from runtimes.devices.ipu import adapter as ipu
 from runtimes.errors import SetupError
 
 PROBES: Mapping[str, Callable[[], Device]] = {"cuda": cuda.probe, "ipu": ipu.probe, "cpu": cpu.probe}

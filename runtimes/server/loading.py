@@ -73,6 +73,15 @@ def _load(environment: ServingEnvironment) -> ServedModel:
     quantized = ("int8",) if (environment.task, device.name) == (Task.TEXT_GENERATION, "cpu") else ()
     wanted = "auto" if hears_in_int8 else environment.dtype
     dtype = pick_dtype(wanted, device=device, quantized=quantized)
+    if device.name == "ipu":
+        if environment.task is not Task.FEATURE_EXTRACTION:
+            raise SetupError(
+                f"RUNTIME_TASK={environment.task.value} is not served on IPUs; "
+                f"{Task.FEATURE_EXTRACTION.value} is"
+            )
+        from runtimes.devices.ipu.embeddings import load_ipu_embedding_model
+
+        return load_ipu_embedding_model(environment, device=device, dtype=dtype)
     match environment.task:
         case Task.TEXT_GENERATION:
             from runtimes.text.loading import load_text_model
