@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from runtimes.devices.device import Device, DeviceUnavailable
@@ -11,7 +13,8 @@ def probe() -> Device:
     """The first visible GPU. Raises DeviceUnavailable when torch sees none."""
     if not torch.cuda.is_available():
         raise DeviceUnavailable(
-            f"torch {torch.__version__} sees no CUDA device; check image, driver and the pod's request"
+            f"torch {torch.__version__} sees no {_platform()} device; check image, driver, the pod's request "
+            f"and {_visibility()}"
         )
     free, _ = torch.cuda.mem_get_info(0)
     properties = torch.cuda.get_device_properties(0)
@@ -19,7 +22,22 @@ def probe() -> Device:
     return Device(
         name="cuda",
         torch_name="cuda:0",
-        description=f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB",
+        description=f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB, {_platform()}",
         memory_bytes=free,
         dtypes=("bfloat16", "float16", "float32") if bfloat16 else ("float16", "float32"),
+    )
+
+
+def _platform() -> str:
+    """What this build of torch computes with: torch calls AMD's GPUs cuda as well."""
+    return f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda or '(none)'}"
+
+
+def _visibility() -> str:
+    """The variables that hide GPUs from this platform, as they are."""
+    names = ["CUDA_VISIBLE_DEVICES"]
+    if torch.version.hip:
+        names += ["HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]
+    return ", ".join(
+        f"{name}={os.environ[name]!r}" if name in os.environ else f"{name} (not set)" for name in names
     )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel
 
-from runtimes.contract import ExitCode, ServingEnvironment, Task
+from runtimes.contract import ServingEnvironment, Task
 from runtimes.devices.ipu.process import WORKER, Worker
 from runtimes.devices.ipu.rows import RowShape, pack_batches
 from runtimes.devices.picking import pick_device
 from runtimes.errors import SetupError
-from tests.runtimes.serving import RunningServer, start_server
+from runtimes.server.loading import load_model
 
 STAND_IN = Path(__file__).parent / "standin"
 TEXTS = ["a short one", "word " * 200, "Luxembourg is small, and has three languages.", *["more"] * 40]
@@ -30,20 +32,6 @@ def ipus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("RUNTIME_IPU_CACHE", str(tmp_path / "programs"))
     monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
     return tmp_path / "programs"
-
-
-@pytest.fixture
-def ipu_server(ipus: Path, minilm_folder: Path) -> Iterator[RunningServer]:
-    environment = ServingEnvironment(
-        task=Task.FEATURE_EXTRACTION,
-        model_dir=str(minilm_folder),
-        model_name="embed-demo",
-        device="ipu",
-        dtype="float32",
-    )
-    with start_server(environment) as server:
-        server.wait_ready()
-        yield server
 
 
 def test_the_worker_is_written_for_the_python_of_the_sdk() -> None:
@@ -85,22 +73,30 @@ def test_an_ipu_is_found_by_the_worker(ipus: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.weights
-def test_vectors_are_those_of_the_processor(
-    ipu_server: RunningServer, embedding_server: RunningServer, ipus: Path
-) -> None:
-    def encode(server: RunningServer) -> np.ndarray:
-        with server.openai as client:
-            answer = client.embeddings.create(model="embed-demo", input=TEXTS, encoding_format="float")
-        return np.array([item.embedding for item in answer.data])
+async def test_vectors_are_those_of_the_processor(ipus: Path, minilm_folder: Path) -> None:
+    environment = ServingEnvironment(
+        task=Task.FEATURE_EXTRACTION,
+        model_dir=str(minilm_folder),
+        model_name="embed-demo",
+        device="ipu",
+        dtype="float32",
+    )
+    model: Any = load_model(environment)
+    failures: list[BaseException] = []
+    model.start(on_failure=failures.append)
+    try:
+        inputs = await model.inputs.read(TEXTS)
+        found = np.array(await model.engine.encode(inputs))
+    finally:
+        model.stop()
 
-    found, expected = encode(ipu_server), encode(embedding_server)
-
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    with ipu_server.http as http:
-        info = http.get("/info").json()
-        refused = http.post("/v1/embeddings", json={"model": "embed-demo", "input": "word " * 300})
-    assert (info["engine"], info["precision"]) == ("poptorch-packed-encoder", "float32")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+    encoder: Any = AutoModel.from_pretrained(minilm_folder).eval()
+    with torch.inference_mode():
+        hidden = [encoder(input_ids=torch.tensor([tokens])).last_hidden_state[0] for tokens in inputs[:4]]
+    expected = torch.nn.functional.normalize(torch.stack([state.mean(dim=0) for state in hidden]), dim=-1)
+    np.testing.assert_allclose(found[:4], expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found[3:], np.repeat(found[3:4], 40, axis=0), atol=1e-6)
+    assert (model.facts.engine, failures) == ("poptorch-packed-encoder", [])
     assert len(list(ipus.glob("*.popef"))) == 1
 
 
@@ -115,6 +111,5 @@ def test_other_tasks_are_refused_on_an_ipu(ipus: Path, tmp_path: Path) -> None:
     environment = ServingEnvironment(
         task=Task.TEXT_GENERATION, model_dir=str(tmp_path), model_name="demo", device="ipu"
     )
-    with start_server(environment) as server:
-        assert server.exit_code() == ExitCode.BAD_CONFIGURATION
-        assert "text-generation is not served on IPUs; feature-extraction is" in server.log
+    with pytest.raises(SetupError, match="text-generation is not served on IPUs; feature-extraction is"):
+        load_model(environment)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from runtimes.devices import picking
 from runtimes.devices.device import Device, DeviceUnavailable
@@ -50,3 +51,23 @@ def test_the_precision_must_run_on_the_device() -> None:
         SetupError, match="RUNTIME_DTYPE='float16' does not run on cpu; use auto, float32, bfloat16"
     ):
         pick_dtype("float16", device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("hip", "message"),
+    [
+        (None, r"sees no CUDA .*device; .* CUDA_VISIBLE_DEVICES='7'$"),
+        ("6.4", r"sees no ROCm 6\.4 device; .* CUDA_VISIBLE_DEVICES='7', HIP_VISIBLE_DEVICES='', ROCR"),
+    ],
+    ids=["NVIDIA", "AMD"],
+)
+def test_a_gpu_that_is_not_seen_is_told_with_what_may_hide_it(
+    monkeypatch: pytest.MonkeyPatch, hip: str | None, message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
+
+    with pytest.raises(SetupError, match=message):
+        pick_device("cuda")
