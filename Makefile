@@ -19,7 +19,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-cluster test-e2e check chaos chaos-cluster soak chart manifests openapi lock clean
+.PHONY: help install demo run test test-cluster test-e2e check chaos chaos-cluster soak chart conformance manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,9 @@ chaos-cluster: $(INSTALLED) ## Random faults on a stand-in control plane; check 
 
 soak: $(INSTALLED) ## Serve under twice the load that can be answered; check answers and memory (MINUTES=10)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+conformance: $(INSTALLED) ## Check our servers against the OpenAI protocol, or another one (URL=http://...)
+	$(BIN)/python -m tests.conformance $(URL)
 
 bench-%: $(INSTALLED)
 	@test -f tests/bench/$(subst -,_,$*).py || { \

@@ -99,6 +99,8 @@ def read_tokens(text: bytes) -> Tokens | None:
         value = json.loads(text)
     except ValueError:
         return None
+    if isinstance(value, dict) and isinstance(value.get("response"), dict):
+        value = value["response"]  # an event of /v1/responses
     usage = value.get("usage") if isinstance(value, dict) else None
     if not isinstance(usage, dict):
         return None

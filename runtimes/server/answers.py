@@ -95,14 +95,23 @@ class Answer(HeldResponse):
 
 
 class EventStream(HeldResponse):
-    """Sends the objects that `events` yields as server-sent events, then `[DONE]`.
+    """Sends the objects that `events` yields as server-sent events, then `[DONE]` where that is usual.
+
+    Events that have a `type` are named by it.
 
     The first event decides the status: an error before it is a plain error answer, one after it is an event.
     """
 
-    def __init__(self, *, events: Callable[[], AsyncGenerator[dict[str, Any], None]], **held: Any) -> None:
+    def __init__(
+        self,
+        *,
+        events: Callable[[], AsyncGenerator[dict[str, Any], None]],
+        ends_with_done: bool = True,
+        **held: Any,
+    ) -> None:
         super().__init__(**held)
         self._events = events
+        self._ends_with_done = ends_with_done
         self._begun = False
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +121,7 @@ class EventStream(HeldResponse):
                     if not self._begun:
                         self._begun = True
                         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-                    await _send_event(send, _encode(event))
+                    await _send_event(send, _encode(event), name=event.get("type"))
         except Exception as error:
             if not self._begun:
                 raise
@@ -121,7 +130,8 @@ class EventStream(HeldResponse):
                 error = internal(scope["state"]["request_id"])
             await self._apologize(send, error)
         else:
-            await _send_event(send, b"[DONE]")
+            if self._ends_with_done:
+                await _send_event(send, b"[DONE]")
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _apologize(self, send: Send, error: ApiError) -> None:
@@ -132,8 +142,9 @@ class EventStream(HeldResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _send_event(send: Send, data: bytes) -> None:
-    await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+async def _send_event(send: Send, data: bytes, *, name: str | None = None) -> None:
+    head = b"" if name is None else f"event: {name}\n".encode()
+    await send({"type": "http.response.body", "body": head + b"data: " + data + b"\n\n", "more_body": True})
 
 
 def _encode(event: dict[str, Any]) -> bytes:

@@ -10,11 +10,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from runtimes.errors import EngineFailure
-from runtimes.server.errors import ApiError, engine_failed
+from runtimes.server.chat_schemas import ChatMessage
+from runtimes.server.errors import ApiError, engine_failed, model_not_found
 from runtimes.server.lifecycle import Serving
 from runtimes.server.schemas import GenerationBody
 from runtimes.text.engine import Feature, GenerationRequest, Sampling
 from runtimes.text.model import Piece, TextModel
+from runtimes.text.prompts import PromptRefused
+from runtimes.text.tool_formats import Tool
 
 if TYPE_CHECKING:
     # Imports torch, which the front must not wait for.
@@ -37,6 +40,27 @@ class Job:
     @property
     def prompt_tokens(self) -> int:
         return sum(map(len, self.prompts))
+
+
+def text_model_for(wanted: str, *, serving: Serving) -> TextModel:
+    """The model, for a request that asks for it by this name. Raises ApiError."""
+    model = serving.require_model()
+    if wanted != serving.environment.model_name:
+        raise model_not_found(wanted, served=serving.environment.model_name)
+    assert isinstance(model, TextModel)
+    return model
+
+
+async def read_prompt(
+    messages: Sequence[ChatMessage], *, tools: Sequence[Tool], field: str, model: TextModel
+) -> list[int]:
+    """Token ids of a conversation. Raises ApiError."""
+    if not model.prompts.has_chat_template:
+        raise ApiError("This model has no chat template; use /v1/completions.", param=field)
+    try:
+        return await model.prompts.read_chat([message.for_template() for message in messages], tools=tools)
+    except PromptRefused as error:
+        raise ApiError(str(error), param=field) from error
 
 
 def make_job(

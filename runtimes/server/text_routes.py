@@ -1,4 +1,4 @@
-"""Routes of a text model: /v1/chat/completions and /v1/completions."""
+"""Routes of a text model: /v1/chat/completions, /v1/completions and, from its own module, /v1/responses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from runtimes.server.bodies import read_body
 from runtimes.server.chat_schemas import ChatBody
 from runtimes.server.chat_shape import ChatShape
 from runtimes.server.completion_shape import CompletionShape
-from runtimes.server.errors import ApiError, model_not_found
-from runtimes.server.generation import Job, make_job, run_job
+from runtimes.server.errors import ApiError
+from runtimes.server.generation import Job, make_job, read_prompt, run_job, text_model_for
 from runtimes.server.lifecycle import Serving
+from runtimes.server.responses_routes import responses_routes
 from runtimes.server.schemas import CompletionBody, GenerationBody
 from runtimes.server.tool_use import make_rules
 from runtimes.text.model import Piece, TextModel
-from runtimes.text.prompts import PromptRefused
 
 
 def text_routes(serving: Serving) -> list[BaseRoute]:
@@ -34,11 +34,9 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
 
     async def chat(request: Request) -> Response:
         arrived = perf_counter()
-        model = _text_model(serving)
+        serving.require_model()  # so that a body is not read in vain
         body = await read_body(request, ChatBody)
-        _check_model(body.model, serving=serving)
-        if not model.prompts.has_chat_template:
-            raise ApiError("This model has no chat template; use /v1/completions.", param="messages")
+        model = text_model_for(body.model, serving=serving)
         rules = await make_rules(
             tools=body.tools,
             choice=body.tool_choice,
@@ -46,12 +44,7 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
             response_format=body.response_format,
             model=model,
         )
-        try:
-            prompt = await model.prompts.read_chat(
-                [message.for_template() for message in body.messages], tools=rules.tools
-            )
-        except PromptRefused as error:
-            raise ApiError(str(error), param="messages") from error
+        prompt = await read_prompt(body.messages, tools=rules.tools, field="messages", model=model)
         job = make_job(
             body,
             prompts=[prompt],
@@ -72,9 +65,9 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
 
     async def complete(request: Request) -> Response:
         arrived = perf_counter()
-        model = _text_model(serving)
+        serving.require_model()
         body = await read_body(request, CompletionBody)
-        _check_model(body.model, serving=serving)
+        model = text_model_for(body.model, serving=serving)
         prompts = [
             await model.prompts.read_text(prompt) if isinstance(prompt, str) else prompt
             for prompt in body.prompt
@@ -104,6 +97,7 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
     return [
         Route(f"{OPENAI_PATH}/chat/completions", chat, methods=["POST"]),
         Route(f"{OPENAI_PATH}/completions", complete, methods=["POST"]),
+        *responses_routes(serving),
     ]
 
 
@@ -192,14 +186,3 @@ async def _events(
 
 def _echo(prompt: str | Sequence[int], *, model: TextModel) -> str:
     return prompt if isinstance(prompt, str) else model.prompts.decode(prompt)
-
-
-def _text_model(serving: Serving) -> TextModel:
-    model = serving.require_model()
-    assert isinstance(model, TextModel)
-    return model
-
-
-def _check_model(wanted: str, *, serving: Serving) -> None:
-    if wanted != serving.environment.model_name:
-        raise model_not_found(wanted, served=serving.environment.model_name)

@@ -92,6 +92,11 @@ class PromptReader:
             raise PromptRefused(
                 f"the model's chat template refuses these messages: {error.message}"
             ) from error
+        except Exception as error:
+            # Whatever a template can raise, such as a range that the sandbox does not allow.
+            raise PromptRefused(
+                f"the model's chat template fails with these messages: {type(error).__name__}: {error}"
+            ) from error
         return tokens
 
     def _encode(self, text: str) -> list[int]:

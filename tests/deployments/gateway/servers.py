@@ -69,6 +69,8 @@ class Runtime:
     tokens: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     free: bool = True
     """True: tokens flow by themselves."""
+    script: str = ""
+    """Events that are sent instead of any answer of its own, as they are."""
 
     def application(self) -> Starlette:
         return Starlette(
@@ -77,6 +79,7 @@ class Runtime:
                 Route("/v1/completions", self.complete, methods=["POST"]),
                 Route("/v1/embeddings", self.embed, methods=["POST"]),
                 Route("/v1/audio/transcriptions", self.transcribe, methods=["POST"]),
+                Route("/v1/responses", self.chat, methods=["POST"]),
                 Route("/v1/silent", self.stay_silent, methods=["POST"]),
             ]
         )
@@ -94,6 +97,8 @@ class Runtime:
         body = (await self._note(request)).json
         if self.status != 200:
             return JSONResponse(self.error, status_code=self.status, headers={"retry-after": "7"})
+        if self.script:
+            return StreamingResponse(iter([self.script]), media_type="text/event-stream")
         words = ["Hello", " from", f" {self.name}"]
         usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
         common = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
