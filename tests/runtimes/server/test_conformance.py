@@ -14,7 +14,8 @@ from tests.conformance.target import Target
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
 
 SERVERS = {Task.TEXT_GENERATION: "text_server", Task.FEATURE_EXTRACTION: "embedding_server"}
-CHECKS = [check for check in find_checks() if check.task in SERVERS]
+# litellm leaves its connections open, which would be a warning, and so an error, in some other test.
+CHECKS = [check for check in find_checks() if check.task in SERVERS and check.group != "litellm_client"]
 
 
 @pytest.fixture(scope="session")
