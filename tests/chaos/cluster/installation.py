@@ -23,7 +23,7 @@ from deployments.clusters.kubernetes.cluster import KubernetesCluster
 from deployments.clusters.kubernetes.connection import Connection
 from deployments.clusters.port import LogLine, Manifest, NodeCapacity, ObjectRef, Observation, ObservedEvent
 from deployments.reconcile import tasks
-from deployments.reconcile.reconciler import Unsettled, reconcile
+from deployments.reconcile.reconciler import Outcome, Unsettled, reconcile
 from deployments.reconcile.sweep import Swept, sweep
 from deployments.reconcile.watch import watch_cluster
 from deployments.serving.models import Deployment
@@ -54,12 +54,16 @@ class Shaken:
         self._cluster, self._shake = cluster, shake
         self.seen: Observation | None = None
         """The last observation of everything."""
+        self.ready: dict[str, set[str]] = {}
+        """uids of the pods that the last look at a resource saw ready."""
 
     def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
         self._shake("before observe")
         found = self._cluster.observe(resource, namespaces=namespaces)
         if resource is None:
             self.seen = found
+        else:
+            self.ready[resource] = {pod.uid for pod in found.pods if pod.ready}
         self._shake("after observe")
         return found
 
@@ -104,6 +108,9 @@ class Installation:
     looks: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
     """When each complete sweep of this round looked, and the uids of the pods that it saw ready and could
     have written down."""
+    witnessed: set[str] = field(default_factory=set)
+    """uids of the pods that a look has seen ready and lived to write down. What only a sweep saw of a pod is
+    not written down: when the pod goes before any look at it succeeds, that is the provider's loss."""
     wrongs: list[str] = field(default_factory=list)
     """Errors of ours in this round."""
     shake: Callable[[str], None] = lambda call: None
@@ -151,7 +158,7 @@ class Installation:
     def answer(self, resource: str) -> str:
         """One reconciliation, as the worker does it; its outcome."""
         try:
-            return reconcile(resource, cluster=self.cluster, now=self.clock.now)
+            outcome = reconcile(resource, cluster=self.cluster, now=self.clock.now)
         except Died:
             self.restart()
             return "died"
@@ -162,6 +169,10 @@ class Installation:
         except Exception as error:
             self.wrongs.append(f"reconciling {resource} raised {type(error).__name__}: {error}")
             return self.wrongs[-1]
+
+        if outcome is Outcome.DONE:
+            self.witnessed |= self.cluster.ready.get(resource, set())
+        return outcome
 
     def restart(self) -> None:
         """Another process takes over: it knows nothing but what is in the database."""

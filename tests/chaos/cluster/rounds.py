@@ -67,6 +67,7 @@ class Round:
         installation.clock.advance_to_whole_minute()
         installation.standin.do(lambda server: server.dice.seed(f"{seed}/{number}"))
         installation.looks.clear()
+        installation.witnessed.clear()
         installation.wrongs.clear()
         installation.bells.clear()
         installation.history.changed.clear()
@@ -409,7 +410,7 @@ class Round:
             found += wrong_bill(
                 story,
                 billed,
-                looks=[at for at, ready in self._it.looks if replica.uid in ready],
+                looks=[at for at, ready in self._it.looks if replica.uid in ready & self._it.witnessed],
                 stops=wishes[replica.resource].stop_spans(now),
                 skew=self._skew,
                 now=now,

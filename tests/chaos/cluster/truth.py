@@ -7,7 +7,8 @@ is right when, for every replica,
   counted twice;
 - the customer pays no moment at which the cluster said that it was not ready, nor any after they asked to
   stop, nor of a run that ended by the provider's fault;
-- the customer pays every moment from its readiness to the last sweep that saw it ready.
+- the customer pays every moment from its readiness to the last sweep that saw it ready, if a look has ever
+  written down that it was.
 """
 
 from __future__ import annotations
