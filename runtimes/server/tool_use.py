@@ -77,6 +77,9 @@ async def make_rules(
             param=format_place[0],
             code="invalid_value",
         )
+    if required:
+        # Such an answer is calls and no text: the format holds for nothing, and is checked all the same.
+        await _format_grammar(response_format, model=model, place=format_place)
     grammar = None
     if required or any(tool.strict for tool in offered):
         mark = model.grammars.special_token(style.marks.begin)

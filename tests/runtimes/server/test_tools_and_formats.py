@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from openai import BadRequestError
 
 from tests.runtimes.serving import RunningServer
 
@@ -48,6 +49,13 @@ def test_a_required_call_is_valid(text_server: RunningServer) -> None:
     [call] = choice.message.tool_calls
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments) == {"city": "Paris", "unit": "C"}
+
+
+def test_a_format_beside_a_required_call_is_checked_too(text_server: RunningServer) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "town"}}}
+    with pytest.raises(BadRequestError) as refused:
+        create(text_server, messages=ASK, tools=[WEATHER], tool_choice="required", response_format=wanted)
+    assert str(refused.value.param).startswith("response_format.json_schema.schema")
 
 
 def test_a_named_function_is_called_and_its_arguments_are_streamed(text_server: RunningServer) -> None:
