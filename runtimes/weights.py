@@ -77,12 +77,12 @@ def read_weights(folder: Path) -> WeightFacts:
     parameters = stored = 0
     for name in names:
         path = folder / name
-        _refuse_pickle(path)
         try:
             with safe_open(path, framework="np") as tensors:
                 for key in tensors.keys():  # noqa: SIM118 - not a mapping
                     parameters += prod(tensors.get_slice(key).get_shape())
         except (SafetensorError, OSError) as error:
+            _refuse_pickle(path)
             raise SetupError(f"{path} is not a whole safetensors file: {error}") from error
         stored += path.stat().st_size
     for name in _names(folder, ".safetensors.index.json"):
@@ -195,14 +195,15 @@ def _check_index(path: Path) -> None:
 
 
 def _refuse_pickle(path: Path) -> None:
-    """Names what a safetensors reader would only call an invalid header."""
+    """Names what the reader of safetensors only calls an invalid header. Not for files that it reads: the
+    length of a header may begin with the bytes of a pickle.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise SetupError(f"{path} cannot be read: {error.strerror or error}") from error
-    # A zip archive, as torch.save writes it, or the opcode of a pickle's protocol. As the length of a header
-    # either would be of exabytes or of more than the library reads.
+    # A zip archive, as torch.save writes it, or the opcode of a pickle's protocol.
     if start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
         raise SetupError(
             f"{path} is a pickle under another name, which can run code and is never loaded; "

@@ -134,6 +134,14 @@ def test_it_names_a_pickle_that_was_renamed(folder: Path, pickled: bytes) -> Non
         read_weights(folder)
 
 
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_as_long_as_a_pickle_begins_is_read(folder: Path, length: int) -> None:
+    header = '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'.ljust(length)
+    (folder / "model-2.safetensors").write_bytes(safetensors(header))
+
+    assert read_weights(folder).parameters == 8
+
+
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [

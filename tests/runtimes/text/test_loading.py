@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from runtimes.contract import ServingEnvironment, Task
 from runtimes.devices.device import Device
@@ -86,12 +87,17 @@ def test_it_refuses_an_adapter_without_safetensors(smollm_folder: Path, tmp_path
         apply_adapter(base, folder=tmp_path)
 
 
+def make_smaller(folder: Path, small: Path) -> Path:
+    """A model of few weights with the tokenizer, template and settings of another."""
+    shutil.copytree(folder, small, ignore=shutil.ignore_patterns("*.safetensors"))
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    config = AutoConfig.from_pretrained(folder, **sizes, intermediate_size=24, num_hidden_layers=1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(small)
+    return small
+
+
 def test_the_authors_settings_are_the_defaults(smollm_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for path in smollm_folder.iterdir():
-        (folder / path.name).symlink_to(path)
-    (folder / "generation_config.json").unlink()
+    folder = make_smaller(smollm_folder, tmp_path / "model")
     settings = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "eos_token_id": [2, 0]}
     (folder / "generation_config.json").write_text(json.dumps(settings))
 
@@ -133,11 +139,7 @@ def test_it_refuses_what_cannot_work(
 
 
 async def test_a_template_cannot_run_code(smollm_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for path in smollm_folder.iterdir():
-        (folder / path.name).symlink_to(path)
-    (folder / "chat_template.jinja").unlink()
+    folder = make_smaller(smollm_folder, tmp_path / "model")
     (folder / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
     model = load_text_model(environment(folder), device=CPU, dtype="float32")
 
