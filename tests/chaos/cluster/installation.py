@@ -54,8 +54,8 @@ class Shaken:
         self._cluster, self._shake = cluster, shake
         self.seen: Observation | None = None
         """The last observation of everything."""
-        self.ready: dict[str, set[str]] = {}
-        """uids of the pods that the last look at a resource saw ready."""
+        self.ready: dict[str, set[tuple[str, datetime | None]]] = {}
+        """The pods that the last look at a resource saw ready: uid, and since when."""
 
     def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
         self._shake("before observe")
@@ -63,7 +63,7 @@ class Shaken:
         if resource is None:
             self.seen = found
         else:
-            self.ready[resource] = {pod.uid for pod in found.pods if pod.ready}
+            self.ready[resource] = {(pod.uid, pod.ready_changed_at) for pod in found.pods if pod.ready}
         self._shake("after observe")
         return found
 
@@ -108,9 +108,9 @@ class Installation:
     looks: list[tuple[datetime, frozenset[str]]] = field(default_factory=list)
     """When each complete sweep of this round looked, and the uids of the pods that it saw ready and could
     have written down."""
-    witnessed: set[str] = field(default_factory=set)
-    """uids of the pods that a look has seen ready and lived to write down. What only a sweep saw of a pod is
-    not written down: when the pod goes before any look at it succeeds, that is the provider's loss."""
+    witnessed: set[tuple[str, datetime | None]] = field(default_factory=set)
+    """Pods that looks have seen ready and lived to write down: uid, and since when. What only a sweep saw is
+    not written down: when it is over before any look succeeds, that is the provider's loss."""
     wrongs: list[str] = field(default_factory=list)
     """Errors of ours in this round."""
     shake: Callable[[str], None] = lambda call: None

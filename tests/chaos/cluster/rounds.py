@@ -410,7 +410,8 @@ class Round:
             found += wrong_bill(
                 story,
                 billed,
-                looks=[at for at, ready in self._it.looks if replica.uid in ready & self._it.witnessed],
+                looks=[at for at, ready in self._it.looks if replica.uid in ready],
+                witnessed={since for uid, since in self._it.witnessed if uid == replica.uid},
                 stops=wishes[replica.resource].stop_spans(now),
                 skew=self._skew,
                 now=now,

@@ -7,13 +7,14 @@ is right when, for every replica,
   counted twice;
 - the customer pays no moment at which the cluster said that it was not ready, nor any after they asked to
   stop, nor of a run that ended by the provider's fault;
-- the customer pays every moment from its readiness to the last sweep that saw it ready, if a look has ever
-  written down that it was.
+- the customer pays every moment from its readiness to the last sweep that saw it ready, if a look has
+  written down that very readiness: a pod tells only of its last change, so that one which was ready, away
+  and ready again while nobody looked cannot be known to have been ready before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,6 +27,16 @@ CUSTOMER_CODES = (0, 65, 75)
 Span = tuple[datetime, datetime]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A change of a pod's readiness, as reported."""
+
+    at: datetime
+    ready: bool
+    run_ended_at: datetime | None
+    """When the newest run of its container that had ended by then did so."""
+
+
 @dataclass
 class PodStory:
     """What was reported of one pod."""
@@ -34,8 +45,8 @@ class PodStory:
     resource: str
     is_job: bool
     starts: set[datetime] = field(default_factory=set)
-    turns: list[tuple[datetime, bool]] = field(default_factory=list)
-    """Every change of its readiness that was reported, as reported."""
+    turns: list[Turn] = field(default_factory=list)
+    """Every change of its readiness that was reported."""
     asked_at: datetime | None = None
     """When the cluster was asked to delete it."""
     ended_at: datetime | None = None
@@ -44,20 +55,21 @@ class PodStory:
     removed_at: datetime | None = None
 
     def ready_spans(self, *, until: datetime, grain: timedelta = timedelta()) -> list[Span]:
-        """When it was ready, from the reports alone. Two reports of "ready" without one of the time between
-        are one span. Kubernetes tells moments in whole seconds: an end may have been up to `grain` later than
-        it was told. Only its removal is not told, and known exactly.
+        """When it was ready, from the reports alone; a span for each change that was reported. Of two reports
+        of "ready" without one of the time between, the first holds until its container ended, or if that is
+        not told until the second. Kubernetes tells moments in whole seconds: an end may have been up to
+        `grain` later than it was told. Only its removal is not told, and known exactly.
         """
         told = [at + grain for at in (self.asked_at, self.ended_at) if at is not None]
         over = min([*told, until, self.removed_at or until])
         spans: list[Span] = []
         since: datetime | None = None
-        for at, ready in self.turns:
-            if ready and since is None:
-                since = at
-            elif not ready and since is not None:
-                spans.append((since, at + grain))
-                since = None
+        for turn in self.turns:
+            if since is not None:
+                ended = turn.run_ended_at
+                told_end = turn.at if ended is None or ended <= since else min(turn.at, ended)
+                spans.append((since, told_end + grain))
+            since = turn.at if turn.ready else None
         if since is not None:
             spans.append((since, over))
         return [(start, min(end, over)) for start, end in spans if start < min(end, over)]
@@ -93,6 +105,7 @@ class History:
         if story.asked_at is None and "deletionTimestamp" in metadata:
             grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
             story.asked_at = datetime.fromisoformat(metadata["deletionTimestamp"]) - grace
+        run_ended_at: datetime | None = None
         for container in (status.get("containerStatuses") or ())[:1]:
             for state in (container.get("lastState") or {}, container.get("state") or {}):
                 for name in ("running", "terminated"):
@@ -100,18 +113,17 @@ class History:
                         story.starts.add(datetime.fromisoformat(state[name]["startedAt"]))
                 if "terminated" in state:
                     story.exit_code = state["terminated"]["exitCode"]
+                    run_ended_at = datetime.fromisoformat(state["terminated"]["finishedAt"])
                     if status.get("phase") in ("Succeeded", "Failed"):
-                        story.ended_at = datetime.fromisoformat(state["terminated"]["finishedAt"])
+                        story.ended_at = run_ended_at
         for condition in status.get("conditions") or ():
             if condition["type"] == "DisruptionTarget":
                 story.disrupted = True
             if condition["type"] == "Ready":
-                turn = (
-                    datetime.fromisoformat(condition["lastTransitionTime"]),
-                    condition["status"] == "True",
-                )
-                if not story.turns or story.turns[-1] != turn:
-                    story.turns.append(turn)
+                at = datetime.fromisoformat(condition["lastTransitionTime"])
+                is_ready = condition["status"] == "True"
+                if not story.turns or (story.turns[-1].at, story.turns[-1].ready) != (at, is_ready):
+                    story.turns.append(Turn(at, is_ready, run_ended_at))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +143,15 @@ def wrong_bill(
     billed: Billed,
     *,
     looks: Iterable[datetime],
+    witnessed: Collection[datetime],
     stops: Sequence[Span],
     skew: timedelta,
     now: datetime,
 ) -> list[str]:
     """What is wrong with one replica's bill, in words.
 
-    `looks`: when complete sweeps saw it ready. `stops`: from when to when the customer wanted it stopped.
+    `looks`: when complete sweeps saw it ready. `witnessed`: since when it was ready, as looks have seen and
+    lived to write down. `stops`: from when to when the customer wanted it stopped.
     `skew`: how far the clocks of the cluster were apart.
     """
     who = f"replica {story.uid} of {story.resource}"
@@ -154,7 +168,9 @@ def wrong_bill(
     if skew:
         return found
     known = [
-        (start, max(seen)) for start, end in ready if (seen := [at for at in looks if start < at <= end])
+        (start, max(seen))
+        for start, end in ready
+        if start in witnessed and (seen := [at for at in looks if start < at <= end])
     ]
     # A revision that was replaced is the provider's from then on, also when its pods come up later.
     replaced = [billed.stop_requested_at] if billed.stop_requested_at is not None else []
