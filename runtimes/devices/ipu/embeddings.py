@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import AutoTokenizer
 
 from runtimes.batches import observe_batch
@@ -34,10 +35,13 @@ ARCHITECTURES = ("bert",)
 MODES = ("pooling_mode_mean_tokens", "pooling_mode_cls_token")
 
 
+Vectors = NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class _Waiting:
     texts: Sequence[Sequence[int]]
-    answer: asyncio.Future[list[list[float]]]
+    answer: asyncio.Future[Vectors]
 
 
 class IpuEncoderEngine:
@@ -66,8 +70,8 @@ class IpuEncoderEngine:
         self._worker.stop()
         self._pipe.shutdown(wait=True)
 
-    async def encode(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One vector for each input, in order. What nobody waits for any longer is not computed.
+    async def encode(self, inputs: Sequence[Sequence[int]]) -> Vectors:
+        """One vector for each input, in order: [inputs, H]. What nobody waits for any longer is not computed.
 
         Raises EngineFailure.
         """
@@ -108,9 +112,9 @@ class IpuEncoderEngine:
                 tokens += sum(map(len, waiting.texts))
         return taken
 
-    async def _compute(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+    async def _compute(self, texts: Sequence[Sequence[int]]) -> Vectors:
         loop = asyncio.get_running_loop()
-        vectors: list[list[float]] = [[]] * len(texts)
+        vectors = np.empty((len(texts), self._worker.dimensions), np.float32)
         for batch in pack_batches(texts, shape=self._shape):
             found = await loop.run_in_executor(
                 self._pipe, self._worker.compute, batch.ids, batch.positions, batch.segments
@@ -118,8 +122,7 @@ class IpuEncoderEngine:
             if self._normalize:
                 found = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
             for row, indexes in enumerate(batch.members):
-                for place, index in enumerate(indexes):
-                    vectors[index] = found[row, place].tolist()
+                vectors[indexes] = found[row, : len(indexes)]
             observe_batch(
                 sequences=sum(map(len, batch.members)), tokens=int(np.count_nonzero(batch.segments))
             )

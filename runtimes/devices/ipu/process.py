@@ -43,6 +43,7 @@ class Worker:
             self.stop()
             raise
         self._shape = tuple(self.facts["output"])  # (rows, segments, hidden size)
+        self.dimensions = int(self._shape[-1])
 
     def compute(self, *inputs: NDArray[np.int32]) -> NDArray[np.float32]:
         """ids, positions and segments [rows, row tokens] to vectors [rows, segments, hidden size].

@@ -20,7 +20,7 @@ from runtimes.errors import SetupError
 from runtimes.server.loading import load_model
 
 STAND_IN = Path(__file__).parent / "standin"
-TEXTS = ["a short one", "word " * 200, "Luxembourg is small, and has three languages.", *["more"] * 40]
+TEXTS = ["a short one", "word " * 50, "Luxembourg is small, and has three languages.", *["more"] * 40]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -80,13 +80,14 @@ async def test_vectors_are_those_of_the_processor(ipus: Path, minilm_folder: Pat
         model_name="embed-demo",
         device="ipu",
         dtype="float32",
+        context_length=64,
     )
     model: Any = load_model(environment)
     failures: list[BaseException] = []
     model.start(on_failure=failures.append)
     try:
         inputs = await model.inputs.read(TEXTS)
-        found = np.array(await model.engine.encode(inputs))
+        found = await model.engine.encode(inputs)
     finally:
         model.stop()
 
@@ -94,6 +95,7 @@ async def test_vectors_are_those_of_the_processor(ipus: Path, minilm_folder: Pat
     with torch.inference_mode():
         hidden = [encoder(input_ids=torch.tensor([tokens])).last_hidden_state[0] for tokens in inputs[:4]]
     expected = torch.nn.functional.normalize(torch.stack([state.mean(dim=0) for state in hidden]), dim=-1)
+    assert (found.shape, found.dtype) == ((len(TEXTS), 384), np.float32)
     np.testing.assert_allclose(found[:4], expected.numpy(), atol=1e-4)
     np.testing.assert_allclose(found[3:], np.repeat(found[3:4], 40, axis=0), atol=1e-6)
     assert (model.facts.engine, failures) == ("poptorch-packed-encoder", [])

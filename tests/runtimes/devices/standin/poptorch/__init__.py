@@ -10,8 +10,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import torch
-
 __version__ = "3.4.0+stand-in"
 
 
@@ -53,6 +51,8 @@ class InferenceModel:
         self._compiled = signature
 
     def __call__(self, *inputs):
+        import torch  # not above: who only looks for IPUs need not wait for it
+
         if self._compiled is None:
             raise RuntimeError("the program was not compiled before it was called")
         if self._signature(inputs) != self._compiled:
@@ -64,6 +64,8 @@ class InferenceModel:
 
     @staticmethod
     def _signature(inputs):
+        import torch
+
         if any(tensor.dtype in (torch.int64, torch.float64) for tensor in inputs):
             raise RuntimeError("an IPU has no 64-bit values")
         return [(tuple(tensor.shape), str(tensor.dtype)) for tensor in inputs]
