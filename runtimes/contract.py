@@ -118,7 +118,8 @@ class ServingEnvironment:
     context_length: int = 0
     """Longest prompt plus answer in tokens; 0 = what the model supports."""
     max_concurrency: int = 8
-    """Requests computed together; more wait in the queue."""
+    """Requests computed together; more wait in the queue. Encoders fill batches by tokens instead, from all
+    that were let in."""
     max_queue: int = 64
     """Requests that may wait; beyond it the answer is 429 with Retry-After."""
     request_seconds: float = 600.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from runtimes.contract import ExitCode, ServingEnvironment
+from runtimes.contract import ExitCode, ServingEnvironment, Task
 from runtimes.served import ServedModel
 from runtimes.server.admission import Admission
 from runtimes.server.errors import unavailable
@@ -35,8 +35,7 @@ class Serving:
         self.model: ServedModel | None = None
         self.metrics = Metrics()
         self.admission = Admission(
-            max_running=environment.max_concurrency,
-            max_waiting=environment.max_queue,
+            **_places(environment),
             on_begin=self.metrics.queue_seconds.observe,
         )
         self.metrics.watch(
@@ -100,3 +99,13 @@ class Serving:
         except TimeoutError:
             return False
         return True
+
+
+def _places(environment: ServingEnvironment) -> dict[str, int]:
+    """How many requests may compute and wait. An encoder's engine has a queue of its own, from which it fills
+    batches by tokens: whatever waited in front of it would be missing in a batch.
+    """
+    running, waiting = environment.max_concurrency, environment.max_queue
+    if environment.task is Task.FEATURE_EXTRACTION:
+        running, waiting = running + waiting, 0
+    return {"max_running": running, "max_waiting": waiting}

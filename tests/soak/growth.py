@@ -9,8 +9,7 @@ from dataclasses import dataclass
 MEBIBYTE = 2**20
 MOST_PER_MINUTE = 2 * MEBIBYTE
 """Bytes. What a server may seem to grow in a minute. A leak of 4 KiB a request, which is one small answer
-kept forever, is this much at the ten requests a second that two cores answer and refuse; the arenas of
-malloc, which hand memory back late, were seen to move the slope of a few minutes by less."""
+kept forever, is this much at the ten requests a second that two cores answer and refuse."""
 
 
 @dataclass(frozen=True, kw_only=True)
