@@ -17,6 +17,7 @@ from typing import Any
 from django.conf import settings
 
 from deployments.clusters.errors import ClusterRejected
+from deployments.clusters.models import identity_of_database
 from deployments.clusters.port import Cluster
 from deployments.clusters.site import Site, SiteError
 from marketplace.hardware import models
@@ -33,7 +34,9 @@ def import_implementations() -> None:
 
 def _open_kubernetes(name: str, configuration: Mapping[str, Any]) -> Cluster:
     module = import_module(_KUBERNETES)
-    cluster: Cluster = module.KubernetesCluster(name=name, configuration=configuration)
+    cluster: Cluster = module.KubernetesCluster(
+        name=name, configuration=configuration, database=identity_of_database()
+    )
     return cluster
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from deployments.clusters.errors import ClusterConflict, ClusterRejected, ClusterUnreachable
+from deployments.clusters.kubernetes.claim import Claim
 from deployments.clusters.kubernetes.connection import (
     APPLY,
     JSON,
@@ -79,14 +80,20 @@ def _has_foreign_fields(record: Mapping[str, Any]) -> bool:
 class KubernetesCluster:
     """A Kubernetes cluster, 1.30 or newer. See `deployments.clusters.port.Cluster`.
 
-    Raises ClusterMisconfigured, before anything is connected, for a configuration that cannot be used.
+    `database` is the identity of the database that our objects are kept in; see `claim`.
+
+    Raises ClusterMisconfigured, before anything is connected, for a configuration that cannot be used; and at
+    every call that observes or changes, when the objects are those of another database.
     """
 
-    def __init__(self, *, name: str, configuration: Mapping[str, Any]) -> None:
+    def __init__(self, *, name: str, configuration: Mapping[str, Any], database: str = "") -> None:
         self.name = name
         self.settings = Settings.of(configuration)
         self._connection = Connection(open_client(self.settings, connections=CONNECTIONS))
         self._selector = f"{MANAGED_BY_LABEL}={MANAGED_BY},{INSTALLATION_LABEL}={self.settings.installation}"
+        self._claim = Claim(
+            installation=self.settings.installation, database=database, apply=self._apply_without_force
+        )
         self._looked_at: dict[str, tuple[float, bool]] = {}
         """Path of an optional kind -> when it was looked for, and whether it was there."""
 
@@ -94,6 +101,7 @@ class KubernetesCluster:
 
     def observe(self, resource: str | None = None, *, namespaces: Collection[str] = ()) -> Observation:
         """One list per kind and namespace. Of one resource, only the kinds that belong to resources."""
+        self._claim.hold()
         selector = self._selector if resource is None else f"{self._selector},{RESOURCE_LABEL}={resource}"
         places = sorted(namespaces) or [""]
         # Objects before pods: an object goes after its pods, so no pod can seem to have outlived its object.
@@ -173,6 +181,7 @@ class KubernetesCluster:
 
     def apply(self, manifest: Manifest) -> None:
         """Server-side apply; what others have changed becomes ours again, and what they have added goes."""
+        self._claim.hold()
         ref = ObjectRef.of(manifest)
         kind = kind_of(ref)
         wanted = labeled(manifest, installation=self.settings.installation)
@@ -195,6 +204,11 @@ class KubernetesCluster:
             query=(("fieldManager", FIELD_MANAGER), ("force", "true"), ("fieldValidation", "Strict")),
             content_type=APPLY,
         )
+
+    def _apply_without_force(self, manifest: Manifest, manager: str) -> dict[str, Any]:
+        ref = ObjectRef.of(manifest)
+        query = (("fieldManager", manager), ("fieldValidation", "Strict"))
+        return self._patch(ref, kind_of(ref), manifest, query=query, content_type=APPLY)
 
     def _adopt(self, ref: ObjectRef, kind: ObjectKind, found: Mapping[str, Any]) -> None:
         """Counts what others have added as ours, so that applying without it removes it.
@@ -232,6 +246,7 @@ class KubernetesCluster:
 
     def delete(self, ref: ObjectRef) -> None:
         """In the foreground where pods are owned: the object is seen until they are gone."""
+        self._claim.hold()
         kind = kind_of(ref)
         policy = "Foreground" if kind.owns_pods else "Background"
         try:
@@ -339,6 +354,7 @@ class KubernetesCluster:
 
     def watch(self, stop: threading.Event) -> Iterator[str]:
         """From about now on. One connection per kind, apart from those of other calls."""
+        self._claim.hold()
         kinds = [POD, *(kind for kind in KINDS if kind.observed and not kind.shared)]
         kinds = [kind for kind in kinds if not kind.optional or self._has(kind)]
         return iter(Watching(self._watch_connection, kinds, selector=self._selector, stop=stop))
