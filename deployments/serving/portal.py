@@ -14,7 +14,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from deployments.clusters.errors import ClusterError
-from deployments.clusters.registry import open_cluster
 from deployments.planning.checks import gib
 from deployments.serving import lifecycle
 from deployments.serving.actions import apply_action
@@ -22,6 +21,7 @@ from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.errors import WishRefused
 from deployments.serving.explanations import live_explanation
 from deployments.serving.forms import AskForm, DeployForm
+from deployments.serving.logs import read_log
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan, quote_json
 from deployments.serving.postmortems import newest_post_mortems
@@ -205,7 +205,7 @@ def live_deployments(page: PortalPage) -> Any:
 
 def _newest_lines(deployment: Deployment) -> list[str]:
     try:
-        lines = open_cluster(deployment.cluster).logs(deployment.public_id, limit=NEWEST_LINES, tail=True)
+        lines = read_log(deployment, limit=NEWEST_LINES, tail=True)
     except ClusterError:
         return []
     return [line.text for line in lines]

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from deployments.clusters.errors import ClusterError
-from deployments.clusters.registry import open_cluster
 from deployments.reconcile.kinds import facts_of
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.timeline import Step, learn_steps, timeline
+from deployments.serving.logs import read_log
 from deployments.serving.models import Replica, Revision
 from deployments.serving.workload import Workload
 from runtimes.contract import WEIGHTS_CONTAINER, WeightsProgress, parse_weights
@@ -82,9 +82,9 @@ def _weights(workload: Workload, replica: ReplicaFacts) -> WeightsProgress | Non
     if replica.image_pulled_at is None or replica.weights_done_at or replica.started_at or replica.ended_at:
         return None
     try:
-        lines = open_cluster(workload.cluster).logs(
-            workload.public_id,
-            pod=replica.uid,
+        lines = read_log(
+            workload,
+            replica=replica.uid,
             container=WEIGHTS_CONTAINER,
             limit=LINES_OF_WEIGHTS,
             tail=True,

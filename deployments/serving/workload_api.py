@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from deployments.clusters.errors import ClusterError
-from deployments.clusters.registry import open_cluster
+from deployments.serving.logs import BUSY_SECONDS, LogsBusy, read_log
 from deployments.serving.models import Event, PostMortem
 from deployments.serving.serializers import EventSerializer, LogSerializer, PostMortemSerializer
 from marketplace.rest.problems import Problem, invalid
@@ -66,13 +66,21 @@ class LogActions(OrganizationViewSet):
             message = f"{tail[:40]!r} is not a number of lines from 1 to {LONGEST_LOG}."
             raise invalid([{"field": "tail", "message": message}])
         try:
-            lines = open_cluster(workload.cluster).logs(
-                workload.public_id,
-                pod=request.query_params.get("replica"),
+            lines = read_log(
+                workload,
+                replica=request.query_params.get("replica"),
                 after=int(after),
                 limit=int(tail) if tail else LONGEST_LOG,
                 tail=tail is not None,
             )
+        except LogsBusy as error:
+            raise Problem(
+                status=503,
+                type="logs-busy",
+                title="Too many logs are being read",
+                detail="As many logs are being read as may be at once; try again in a moment.",
+                headers={"Retry-After": f"{BUSY_SECONDS:.0f}"},
+            ) from error
         except ClusterError as error:
             raise Problem(
                 status=503,

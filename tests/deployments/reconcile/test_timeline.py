@@ -9,6 +9,7 @@ import pytest
 from deployments.clusters.port import LogLine
 from deployments.reconcile.replicas import ReplicaFacts
 from deployments.reconcile.timeline import Step, learn_steps, timeline
+from deployments.serving import logs
 from deployments.serving import timelines as shown
 from runtimes.contract import WeightsPhase, WeightsProgress, format_weights
 
@@ -114,10 +115,17 @@ def test_a_deployment_learns_from_another_of_the_same_model_and_shows_the_bytes_
         bytes_per_second=7,
     )
     lines = [LogLine(number=1, text=format_weights(progress))]
-    monkeypatch.setattr(world.cluster, "logs", lambda *args, **options: lines)
-    monkeypatch.setattr(shown, "open_cluster", lambda row: world.cluster)
+    asked = []
+
+    def read(resource, *, namespaces, **options):
+        asked.append((resource, namespaces))
+        return lines
+
+    monkeypatch.setattr(world.cluster, "logs", read)
+    monkeypatch.setattr(logs, "open_cluster", lambda row: world.cluster)
     ((new,), now) = shown.timelines(second, now=world.clock.now()), world.clock.now()
     steps = {step["step"]: step for step in new["steps"]}
+    assert asked == [(second.public_id, {pod.namespace})]
     assert (steps["weights"]["bytes_done"], steps["weights"]["bytes_total"]) == (30, 100)
     assert steps["weights"]["eta"] == now + timedelta(seconds=10)
     assert steps["ready"]["eta"] == now + timedelta(seconds=30)

@@ -1,4 +1,5 @@
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from deployments.clusters.local.store import Store
+from deployments.serving import logs
 from deployments.serving.models import Deployment
 from tests.market import Market
 from tests.people import Person
@@ -168,6 +170,38 @@ def test_logs_can_be_read_from_their_end(alice: Person, market: Market, tmp_path
         "items": [{"number": number, "text": f"line {number}"} for number in (1_499, 1_500)],
         "next_after": 1_500,
     }
+
+
+def test_who_comes_while_many_logs_are_read_is_told_to_come_again(
+    alice: Person, market: Market, tmp_path: Path
+) -> None:
+    """A node that hangs must not take all the threads that answer requests."""
+    market.cluster.configuration = {"root": str(tmp_path)}
+    market.cluster.save()
+    document = make_deployment(alice)
+    write_log(tmp_path, document["id"], lines=1)
+    path, page = f"/api/v1/deployments/{document['id']}/logs/", f"/deployments/{document['id']}/"
+    with ExitStack() as others:
+        for _ in range(logs.READERS):
+            others.enter_context(logs._room)
+        answer = alice.api.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/logs-busy")
+        assert answer.headers["Retry-After"] == "2"
+        assert alice.browser.get(page).context["log"] == []
+    for _ in range(logs.READERS + 1):  # each gives its room back
+        assert alice.api.get(path).json()["items"] == [{"number": 1, "text": "line 1"}]
+
+
+def test_a_log_that_cannot_be_read_gives_its_room_back(alice: Person, market: Market, tmp_path: Path) -> None:
+    market.cluster.configuration = {"root": str(tmp_path)}
+    market.cluster.save()
+    document = make_deployment(alice)
+    path = f"/api/v1/deployments/{document['id']}/logs/"
+    folder = Store(tmp_path).logs(document["id"])
+    folder.mkdir(parents=True)
+    (folder / "00000000000000001-pod.log").mkdir()  # which cannot be read as a file
+    for _ in range(logs.READERS + 1):
+        assert alice.api.get(path).json()["type"] == "/problems/cluster-unreachable"
 
 
 def make_deployment(person: Person) -> dict[str, Any]:
