@@ -31,12 +31,15 @@ def replica_changes(
     stretches: Stretches,
     now: datetime,
     observed_at: datetime | None,
+    pauses: Iterable[tuple[datetime, datetime]] = (),
 ) -> tuple[ReplicaChange, ...]:
     """The replicas whose facts are new or different, oldest first.
 
     `stop_at` says since when a replica is asked to stop; None = it is wanted. `observed_at`: when their
-    cluster was last observed before this.
+    cluster was last observed before this. `pauses`: from when to when the customer wanted nothing to run, of
+    pauses that were over before that could be seen.
     """
+    resumed = dict(pauses)
     pods = tuple(pods)
     going = {pod.uid for pod in pods if pod.deleting_since is not None}
     changes = []
@@ -50,6 +53,7 @@ def replica_changes(
             stop=stop_at(facts),
             going=facts.uid in going,
             stretches=stretches,
+            resumed=resumed,
             now=now,
         )
         if change.facts != before:
@@ -64,6 +68,7 @@ def _change(
     stop: datetime | None,
     going: bool,
     stretches: Stretches,
+    resumed: Mapping[datetime, datetime],
     now: datetime,
 ) -> ReplicaChange:
     if facts.ended_at is not None:
@@ -73,11 +78,11 @@ def _change(
         return ReplicaChange(facts=stopping_replica(facts, at=stop), before=before)
     if before is not None and before.stop_requested_at is not None and not going:
         # The customer changed their mind before it was stopped, and it goes on. What came between the request
-        # and this moment is settled now, as not theirs to pay; the time from here on counts again.
+        # and that is settled now, as not theirs to pay; the time from there on counts again.
         return ReplicaChange(
             facts=replace(facts, stop_requested_at=None),
             before=before,
-            stretches=stretches(facts, until=now),
+            stretches=stretches(facts, until=resumed.get(before.stop_requested_at, now)),
         )
     return ReplicaChange(facts=facts, before=before)
 

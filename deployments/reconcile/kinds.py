@@ -80,8 +80,10 @@ class Kind(Protocol):
         """What to record and what to do. Pure. Without `gathered` it answers what the sweep asks."""
         ...
 
-    def stretches(self, replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
-        """What a replica of this kind has used."""
+    def stretches(
+        self, loaded: Loaded, replica: ReplicaFacts, *, until: datetime | None = None
+    ) -> list[Stretch]:
+        """What a replica of the row has used."""
         ...
 
     def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:

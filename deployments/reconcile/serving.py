@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db.models import F, Q, QuerySet
@@ -148,9 +149,10 @@ class Serving:
             seen.pods,
             recorded=loaded.replicas,
             stop_at=stop_at,
-            stretches=self.stretches,
+            stretches=partial(self.stretches, loaded),
             now=now,
             observed_at=row.cluster.observed_at,
+            pauses=row.pause_spans,
         )
         return Decision(
             columns=changed(
@@ -188,9 +190,10 @@ class Serving:
             seen.pods,
             recorded=loaded.replicas,
             stop_at=lambda replica: row.stop_requested_at or now,
-            stretches=self.stretches,
+            stretches=partial(self.stretches, loaded),
             now=now,
             observed_at=row.cluster.observed_at,
+            pauses=row.pause_spans,
         )
         message = deleting.conditions[0].message
         told = () if state == row.state else (Happening(reason=EVENT_REASONS[state], message=message),)
@@ -213,9 +216,11 @@ class Serving:
             steps=deleting.steps,
         )
 
-    def stretches(self, replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
+    def stretches(
+        self, loaded: Loaded, replica: ReplicaFacts, *, until: datetime | None = None
+    ) -> list[Stretch]:
         """Starting, then serving."""
-        return serving_stretches(replica, until=until)
+        return serving_stretches(replica, until=until, pauses=loaded.row.pause_spans)
 
     def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:
         """Of the revisions that play a part."""

@@ -34,7 +34,7 @@ def spending(organization: Organization, now: datetime) -> Iterator[LiveUsage]:
                     flavor=flavor,
                     region=loaded.row.cluster.region,
                     price=price,
-                    stretches=kind.stretches(facts, until=now),
+                    stretches=kind.stretches(loaded, facts, until=now),
                 )
 
 

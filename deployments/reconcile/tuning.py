@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -133,7 +134,7 @@ class Tuning:
             seen.pods,
             recorded=loaded.replicas,
             stop_at=lambda replica: row.stop_requested_at if canceled else None,
-            stretches=self.stretches,
+            stretches=partial(self.stretches, loaded),
             now=now,
             observed_at=row.cluster.observed_at,
         )
@@ -199,7 +200,7 @@ class Tuning:
             seen.pods,
             recorded=loaded.replicas,
             stop_at=lambda replica: row.stop_requested_at,
-            stretches=self.stretches,
+            stretches=partial(self.stretches, loaded),
             now=now,
             observed_at=row.cluster.observed_at,
         )
@@ -217,7 +218,9 @@ class Tuning:
             steps=deleting.steps,
         )
 
-    def stretches(self, replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
+    def stretches(
+        self, loaded: Loaded, replica: ReplicaFacts, *, until: datetime | None = None
+    ) -> list[Stretch]:
         """Training."""
         return training_stretches(replica, until=until)
 

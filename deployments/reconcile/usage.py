@@ -6,14 +6,16 @@ The stretches of a replica tile the time from the start of its container to its 
   customer's as long as it answers, until the replica ends or is asked to stop. Outages in between are the
   provider's, unless the customer's own settings ended the container.
 - Training: the customer's, unless the run ended by the provider's fault; then none of it is.
-- What follows a request to stop is never the customer's.
+- What follows a request to stop is never the customer's, nor is a pause that nobody could carry out before
+  it was over.
 - Nor is what follows the last moment at which a replica that vanished is known to have been there: nobody
   knows when it ended, and not to have looked is no fault of the customer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -31,8 +33,16 @@ class Phase(StrEnum):
     TRAINING = "training"
 
 
-def serving_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
-    """The life of a replica of a deployment, to its end or, while it lives, to `until`."""
+def serving_stretches(
+    replica: ReplicaFacts,
+    *,
+    until: datetime | None = None,
+    pauses: Iterable[tuple[datetime, datetime]] = (),
+) -> list[Stretch]:
+    """The life of a replica of a deployment, to its end or, while it lives, to `until`.
+
+    `pauses`: from when to when the customer wanted nothing to run, as far as it ran all the same.
+    """
     span = _span(replica, until=until)
     if span is None:
         return []
@@ -41,7 +51,7 @@ def serving_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -
     stop = _within(_end_of_service(replica, end), ready, end)
     return _not_empty(
         Stretch(Phase.STARTING, Payer.PROVIDER, start, ready),
-        *_service(replica, ready, stop),
+        *_unpaid(_service(replica, ready, stop), pauses),
         Stretch(Phase.SERVING, Payer.PROVIDER, stop, end),
     )
 
@@ -55,6 +65,25 @@ def _service(replica: ReplicaFacts, start: datetime, end: datetime) -> list[Stre
         start = _within(outage.end or end, begin, end)
         found.append(Stretch(Phase.OUTAGE, outage.payer, begin, start))
     return [*found, Stretch(Phase.SERVING, Payer.CUSTOMER, start, end)]
+
+
+def _unpaid(stretches: list[Stretch], pauses: Iterable[tuple[datetime, datetime]]) -> list[Stretch]:
+    """What the customer would pay, with each pause cut out of it as the provider's."""
+    for begin, over in pauses:
+        parts = []
+        for it in stretches:
+            if it.cause == Payer.PROVIDER:
+                parts.append(it)
+                continue
+            start = _within(begin, it.start, it.end)
+            end = _within(over, start, it.end)
+            parts += [
+                replace(it, end=start),
+                replace(it, cause=Payer.PROVIDER, start=start, end=end),
+                replace(it, start=end),
+            ]
+        stretches = parts
+    return stretches
 
 
 def training_stretches(replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import QuerySet
@@ -148,14 +149,17 @@ class Workspaces:
             seen.pods,
             recorded=loaded.replicas,
             stop_at=lambda replica: stop,
-            stretches=self.stretches,
+            stretches=partial(self.stretches, loaded),
             now=now,
             observed_at=loaded.row.cluster.observed_at,
+            pauses=loaded.row.pause_spans,
         )
 
-    def stretches(self, replica: ReplicaFacts, *, until: datetime | None = None) -> list[Stretch]:
+    def stretches(
+        self, loaded: Loaded, replica: ReplicaFacts, *, until: datetime | None = None
+    ) -> list[Stretch]:
         """Starting, then serving."""
-        return serving_stretches(replica, until=until)
+        return serving_stretches(replica, until=until, pauses=loaded.row.pause_spans)
 
     def specs(self, loaded: Loaded) -> Mapping[int | None, Mapping[str, Any]]:
         """The workspace's one."""

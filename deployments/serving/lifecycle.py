@@ -124,6 +124,7 @@ def resume_deployment(*, actor: Actor, deployment: Deployment) -> Deployment:
             return row
         require_room(row)  # a paused deployment gave its share back
         row.desired_state = DesiredState.RUNNING
+        row.pauses = row.pauses_until(timezone.now())
         row.stop_requested_at = None
         announce(row, actor=actor, action="resume", reason="ResumeRequested", message="Asked to resume.")
     return row

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models.functions import Cast, Ceil
 from django.utils import timezone
 
-from deployments.serving.workload import Share, Workload
+from deployments.serving.workload import Pausable, Share, Workload
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import Price
 from marketplace.catalog.models import ModelVersion, Recipe
@@ -64,7 +64,7 @@ class Strategy(models.TextChoices):
     RECREATE = "recreate", "Recreate"  # the old one goes first: downtime, and room for one only
 
 
-class Deployment(Workload):
+class Deployment(Pausable, Workload):
     """A model version served for an organization."""
 
     GOING_STATE = DeploymentState.DELETING

@@ -33,6 +33,7 @@ WISH_COLUMNS = (
     "canary_weight",
     "stable_revision",
     "stop_requested_at",
+    "pauses",
 )
 
 

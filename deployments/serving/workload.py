@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -21,6 +22,10 @@ from marketplace.hardware.models import Cluster, Flavor
 
 DELETED = "deleted"
 """Every kind's `desired_state` when nothing is to be left."""
+PAUSED = "paused"
+"""What `state` says once a pause has left nothing."""
+MOST_PAUSES = 100
+"""Remembered of one row. Of more, the two that are closest become one: nobody pays the time between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +94,35 @@ class Workload(models.Model):
     def shares(cls) -> Sequence[Share]:
         """What all rows of this kind want to hold now. One pod each, unless a kind says more."""
         return (Share(rows=cls.wished()),)
+
+
+class Pausable(models.Model):
+    """Columns of a workload that customers can pause and resume."""
+
+    # Wish
+    # [[from, until]]: pauses that were over before the cluster was seen to hold nothing. A replica may have
+    # lived through them, seen by nobody; none of it is billed.
+    pauses = models.JSONField(default=list)
+
+    class Meta:
+        abstract = True
+
+    state: models.CharField[str, str]
+    generation: models.PositiveIntegerField[int, int]
+    observed_generation: models.PositiveIntegerField[int, int]
+    stop_requested_at: models.DateTimeField[Any, datetime | None]
+
+    @property
+    def pause_spans(self) -> list[tuple[datetime, datetime]]:
+        """`pauses` as times."""
+        return [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in self.pauses]
+
+    def pauses_until(self, end: datetime) -> list[list[str]]:
+        """What `pauses` has to be once the present pause ends at `end`."""
+        if self.state == PAUSED and self.observed_generation == self.generation:
+            return []  # whatever there was has ended, and its bill is written
+        spans = [*self.pause_spans, (self.stop_requested_at or end, end)]
+        if len(spans) > MOST_PAUSES:
+            closest = min(range(MOST_PAUSES), key=lambda index: spans[index + 1][0] - spans[index][1])
+            spans[closest : closest + 2] = [(spans[closest][0], spans[closest + 1][1])]
+        return [[start.isoformat(), until.isoformat()] for start, until in spans]

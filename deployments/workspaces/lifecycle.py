@@ -22,7 +22,7 @@ from marketplace.accounts import audit
 from marketplace.accounts.actors import Actor
 from marketplace.ids import make_public_id
 
-WISH_COLUMNS = ("desired_state", "stop_requested_at", "token_number", "token_hash")
+WISH_COLUMNS = ("desired_state", "stop_requested_at", "pauses", "token_number", "token_hash")
 
 
 def create_workspace(*, actor: Actor, ask: WorkspaceAsk) -> Workspace:
@@ -86,6 +86,7 @@ def resume_workspace(*, actor: Actor, workspace: Workspace) -> Workspace:
             return row
         _require_room(row)  # a paused workspace gave its share back
         row.desired_state = DesiredState.RUNNING
+        row.pauses = row.pauses_until(timezone.now())
         row.stop_requested_at = None
         _announce(row, actor=actor, action="resume", reason="ResumeRequested", message="Asked to resume.")
     return row

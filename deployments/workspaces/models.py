@@ -5,7 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from deployments.serving.models import DesiredState
-from deployments.serving.workload import Workload
+from deployments.serving.workload import Pausable, Workload
 from marketplace.catalog.models import Framework
 from marketplace.ids import PublicIdField
 
@@ -22,7 +22,7 @@ class WorkspaceState(models.TextChoices):
     DELETED = "deleted", "Deleted"
 
 
-class Workspace(Workload):
+class Workspace(Pausable, Workload):
     """A notebook server of an organization. Its volume lives from the creation to the deletion."""
 
     GOING_STATE = WorkspaceState.DELETING

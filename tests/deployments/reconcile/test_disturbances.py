@@ -279,6 +279,71 @@ def test_a_replica_that_goes_on_after_all_is_billed_again_from_then(world: World
     ]
 
 
+def test_pauses_that_nobody_could_carry_out_before_they_were_over_are_not_billed(world: World) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("timeout"))
+    for _ in range(2):
+        world.clock.advance(60)
+        world.pause(bot)
+        world.reconcile(bot)
+        world.clock.advance(30)
+        world.resume(bot)
+        world.reconcile(bot)
+    world.cluster.before_call = lambda call: None
+    world.clock.advance(60)
+    world.reconcile(bot)
+    world.delete(bot)
+    world.reconcile(bot)
+    world.cluster.let_go()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("serving", "provider", 60, 90),
+        ("serving", "customer", 90, 150),
+        ("serving", "provider", 150, 180),
+        ("serving", "customer", 180, 240),
+    ]
+
+
+def test_a_pause_is_over_when_the_customer_says_so_and_not_when_the_cluster_can_be_seen_again(
+    world: World,
+) -> None:
+    bot = running(world)
+    begin = world.clock.now()
+    world.clock.advance(60)
+    world.pause(bot)
+    world.cluster.before_call = failing(call="delete", error=ClusterUnreachable("timeout"))
+    world.reconcile(bot)
+    world.clock.advance(30)
+    world.resume(bot)
+    world.cluster.before_call = lambda call: None
+    world.clock.advance(100)
+    world.reconcile(bot)
+    world.clock.advance(60)
+    world.delete(bot)
+    world.reconcile(bot)
+    world.cluster.let_go()
+    world.settle()
+    assert world.usage(bot, since=begin) == [
+        ("serving", "customer", 0, 60),
+        ("serving", "provider", 60, 90),
+        ("serving", "customer", 90, 250),
+    ]
+
+
+def test_a_pause_that_was_carried_out_is_not_remembered(world: World) -> None:
+    bot = running(world)
+    world.pause(bot)
+    world.reconcile(bot)
+    world.cluster.let_go()
+    world.settle()
+    world.clock.advance(30)
+    world.resume(bot)
+    bot.refresh_from_db()
+    assert bot.pauses == []
+
+
 def test_a_replica_that_vanished_while_nobody_looked_is_billed_until_it_was_last_seen(world: World) -> None:
     bot = running(world)
     begin = world.clock.now()

@@ -57,7 +57,8 @@ def test_a_living_replica_of_which_a_part_is_recorded_is_counted_once(world: Wor
     world.reconcile(bot)  # what was used so far is recorded, and the replica goes on
     now = world.clock.advance(60)
     (usage,) = spending(bot.organization, now)
-    assert [(it.start, it.end) for it in usage.stretches] == [(begin, now)]
+    assert [(it.start - begin).total_seconds() for it in usage.stretches] == [0, 60, 90]
+    assert (usage.stretches[-1].end, {it.phase for it in usage.stretches}) == (now, {"serving"})
     statement = make_statement(Selection(organization=bot.organization), now=now)
     (opened,) = statement.open
     assert (opened.stretch.start - begin, opened.stretch.end) == (timedelta(seconds=90), now)

@@ -147,7 +147,9 @@ class World:
         self.wish(deployment, desired_state="paused", stop_requested_at=self.clock.now())
 
     def resume(self, deployment: Deployment) -> None:
-        self.wish(deployment, desired_state="running", stop_requested_at=None)
+        deployment.refresh_from_db()
+        pauses = deployment.pauses_until(self.clock.now())
+        self.wish(deployment, desired_state="running", stop_requested_at=None, pauses=pauses)
 
     def delete(self, deployment: Deployment) -> None:
         request_deletion(deployment, actor="alice@example.com", at=self.clock.now())
