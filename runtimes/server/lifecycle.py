@@ -34,8 +34,10 @@ class Serving:
         self.phase = Phase.LOADING
         self.model: ServedModel | None = None
         self.metrics = Metrics()
+        running, waiting = _places(environment)
         self.admission = Admission(
-            **_places(environment),
+            max_running=running,
+            max_waiting=waiting,
             on_begin=self.metrics.queue_seconds.observe,
         )
         self.metrics.watch(
@@ -101,11 +103,10 @@ class Serving:
         return True
 
 
-def _places(environment: ServingEnvironment) -> dict[str, int]:
+def _places(environment: ServingEnvironment) -> tuple[int, int]:
     """How many requests may compute and wait. An encoder's engine has a queue of its own, from which it fills
     batches by tokens: whatever waited in front of it would be missing in a batch.
     """
-    running, waiting = environment.max_concurrency, environment.max_queue
     if environment.task is Task.FEATURE_EXTRACTION:
-        running, waiting = running + waiting, 0
-    return {"max_running": running, "max_waiting": waiting}
+        return environment.max_concurrency + environment.max_queue, 0
+    return environment.max_concurrency, environment.max_queue
