@@ -8,8 +8,9 @@ The stretches of a replica tile the time from the start of its container to its 
 - Training: the customer's, unless the run ended by the provider's fault; then none of it is.
 - What follows a request to stop is never the customer's, nor is a pause that nobody could carry out before
   it was over.
-- Nor is what follows the last moment at which a replica that vanished is known to have been there: nobody
-  knows when it ended, and not to have looked is no fault of the customer's.
+- Nor is what follows the last moment at which a replica that vanished is known to have been there, or to have
+  been as ready as is recorded: nobody knows when that ended, and not to have looked is no fault of the
+  customer's.
 """
 
 from __future__ import annotations
@@ -48,7 +49,11 @@ def serving_stretches(
         return []
     start, end = span
     ready = end if replica.ready_at is None else _within(replica.ready_at, start, end)
-    stop = _within(_end_of_service(replica, end), ready, end)
+    stop = _end_of_service(replica, end)
+    if _vanished(replica) and replica.ready_seen_at is not None:
+        # Its readiness was seen to have changed, and it was gone before anybody could write down how.
+        stop = min(stop, replica.ready_seen_at)
+    stop = _within(stop, ready, end)
     return _not_empty(
         Stretch(Phase.STARTING, Payer.PROVIDER, start, ready),
         *_unpaid(_service(replica, ready, stop), pauses),
@@ -121,9 +126,13 @@ def _span(replica: ReplicaFacts, *, until: datetime | None) -> tuple[datetime, d
 def _end_of_service(replica: ReplicaFacts, end: datetime) -> datetime:
     """From when on nothing is the customer's, whatever the phase."""
     service = end if replica.stop_requested_at is None else replica.stop_requested_at
-    if replica.finished_at is None and replica.vanished_at is not None:
+    if _vanished(replica):
         service = min(service, replica.last_seen_at or replica.created_at)
     return service
+
+
+def _vanished(replica: ReplicaFacts) -> bool:
+    return replica.finished_at is None and replica.vanished_at is not None
 
 
 def _within(moment: datetime, start: datetime, end: datetime) -> datetime:

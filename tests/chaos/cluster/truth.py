@@ -54,11 +54,14 @@ class PodStory:
     disrupted: bool = False
     removed_at: datetime | None = None
 
-    def ready_spans(self, *, until: datetime, grain: timedelta = timedelta()) -> list[Span]:
+    def ready_spans(
+        self, *, until: datetime, grain: timedelta = timedelta(), skew: timedelta = timedelta()
+    ) -> list[Span]:
         """When it was ready, from the reports alone; a span for each change that was reported. Of two reports
         of "ready" without one of the time between, the first holds until its container ended, or if that is
         not told until the second. Kubernetes tells moments in whole seconds: an end may have been up to
-        `grain` later than it was told. Only its removal is not told, and known exactly.
+        `grain` later than it was told. Only its removal is not told, and known exactly. With clocks that are
+        up to `skew` apart a span may be so much longer at both sides, and be told to end before it began.
         """
         told = [at + grain for at in (self.asked_at, self.ended_at) if at is not None]
         over = min([*told, until, self.removed_at or until])
@@ -72,7 +75,8 @@ class PodStory:
             since = turn.at if turn.ready else None
         if since is not None:
             spans.append((since, over))
-        return [(start, min(end, over)) for start, end in spans if start < min(end, over)]
+        widest = [(start - skew, min(end, over) + skew) for start, end in spans]
+        return [(start, end) for start, end in widest if start < end]
 
 
 class History:
@@ -160,9 +164,9 @@ def wrong_bill(
     if story.is_job:
         return found + _wrong_run(who, story, billed, paid, stops)
     ready = story.ready_spans(until=now)
-    longest = story.ready_spans(until=now, grain=timedelta(seconds=1))
+    longest = story.ready_spans(until=now, grain=timedelta(seconds=1), skew=skew)
     for span in paid:
-        over = _minus([span], [(start - skew, end + skew) for start, end in longest])
+        over = _minus([span], longest)
         found += [f"{who} was not ready and is billed from {_told(it)}" for it in over]
         found += [f"{who} is billed after the request to stop: {_told(it)}" for it in _within([span], stops)]
     if skew:

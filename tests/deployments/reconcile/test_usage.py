@@ -42,6 +42,17 @@ SERVING = [
         [("starting", "provider", 1, 3), ("serving", "customer", 3, 5), ("serving", "provider", 5, 9)],
     ),
     (
+        "it vanished after a change of its readiness that nobody could write down",
+        {
+            "started_at": at(1),
+            "ready_at": at(3),
+            "ready_seen_at": at(5),
+            "last_seen_at": at(7),
+            "vanished_at": at(9),
+        },
+        [("starting", "provider", 1, 3), ("serving", "customer", 3, 5), ("serving", "provider", 5, 9)],
+    ),
+    (
         "it vanished and was not seen since it was asked to stop",
         {
             "started_at": at(1),
