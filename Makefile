@@ -19,7 +19,7 @@ MANAGE := $(BIN)/python manage.py
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-cluster test-e2e check chaos chaos-cluster soak chart conformance manifests openapi lock clean
+.PHONY: help install demo run test test-images test-cluster test-e2e check chaos chaos-cluster soak chart conformance manifests openapi lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ run: $(INSTALLED) ## Start the product; Ctrl-C stops it
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+test-images: $(INSTALLED) ## Train the small image model (minutes, once) and check what it draws
+	$(BIN)/python -m pytest -m trains tests/runtimes/images $(PYTEST_ARGS)
 
 test-cluster: $(INSTALLED) ## Run the tests that need a real Kubernetes API server, where there is one
 	$(BIN)/python -m tests.kubernetes.controlplane $(BIN)/python -m pytest -m cluster $(PYTEST_ARGS)

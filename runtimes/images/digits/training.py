@@ -12,95 +12,43 @@ import logging
 from collections.abc import Iterator
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import Module, ModuleDict, functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
-from runtimes.images.digits.captions import STYLES, TOKENS, build_tokenizer, captions
-from runtimes.images.digits.pictures import PIXELS, Pictures, load_pictures
+from runtimes.images.digits.captions import STYLES, TOKENS, captions
+from runtimes.images.digits.parts import TIMESTEPS, build_pipeline
+from runtimes.images.digits.pictures import Pictures, load_pictures
 
 logger = logging.getLogger(__name__)
 
 AUTOENCODER_STEPS = 300
 DENOISER_STEPS = 700
 BATCH = 128
-WIDTH = 64
-"""Of the text encoder, which the denoiser attends to."""
 UNCONDITIONAL_SHARE = 0.1
 """Of the examples without a caption, which guidance needs (https://arxiv.org/abs/2207.12598)."""
-TIMESTEPS = 1000
 
 
 def train(*, seed: int = 0) -> StableDiffusionPipeline:
     """The trained pipeline. The same seed gives the same weights on the same machine."""
     torch.manual_seed(seed)
     pictures = load_pictures()
-    autoencoder = _train_autoencoder(pictures)
-    tokenizer = build_tokenizer()
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=TOKENS,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    scheduler = DDIMScheduler(
-        num_train_timesteps=TIMESTEPS,
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        prediction_type="v_prediction",
-        clip_sample=False,
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=True,
-    )
-    denoiser = UNet2DConditionModel(
-        sample_size=PIXELS // 4,
-        layers_per_block=1,
-        block_out_channels=(64, 96),
-        norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH,
-        attention_head_dim=4,
-    )
+    pipeline = build_pipeline()
+    _train_autoencoder(pipeline.vae, pictures=pictures)
     _train_denoiser(
-        ModuleDict({"text": text_encoder, "denoiser": denoiser}),
-        examples=_Examples(pictures, autoencoder=autoencoder, tokenizer=tokenizer),
-        scheduler=scheduler,
+        ModuleDict({"text": pipeline.text_encoder, "denoiser": pipeline.unet}),
+        examples=_Examples(pictures, autoencoder=pipeline.vae, tokenizer=pipeline.tokenizer),
+        scheduler=pipeline.scheduler,
     )
-    return StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=text_encoder.eval(),  # type: ignore[no-untyped-call]
-        tokenizer=tokenizer,
-        unet=denoiser.eval(),
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipeline.text_encoder.eval()
+    pipeline.unet.eval()
+    return pipeline
 
 
-def _train_autoencoder(pictures: Pictures) -> AutoencoderKL:
-    """An autoencoder with a quarter of the width and height, whose latents have unit variance once scaled."""
-    model = AutoencoderKL(
-        block_out_channels=(16, 32, 48),
-        layers_per_block=1,
-        norm_num_groups=8,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        sample_size=PIXELS,
-        mid_block_add_attention=False,
-    )
+def _train_autoencoder(model: AutoencoderKL, *, pictures: Pictures) -> None:
+    """Afterwards its latents have unit variance once scaled."""
     for step in _steps(model, count=AUTOENCODER_STEPS, learning_rate=4e-3, warm_up=0.3, decay=1e-4):
         batch = pictures.pixels[torch.randint(len(pictures.pixels), (64,))]
         posterior = model.encode(batch).latent_dist
@@ -110,7 +58,6 @@ def _train_autoencoder(pictures: Pictures) -> AutoencoderKL:
     with torch.inference_mode():
         spread = model.eval().encode(pictures.pixels).latent_dist.mean.std().item()
     model.register_to_config(scaling_factor=1 / spread)
-    return model
 
 
 class _Examples:

@@ -1,4 +1,6 @@
-"""The image model of the tests: trained once on scikit-learn's digits, kept in pytest's cache."""
+"""The image models of the tests: one with random weights, and one that is trained on scikit-learn's digits,
+once, and kept in pytest's cache.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="session")
 def digits_folder(request: pytest.FixtureRequest) -> Path:
-    """A Stable Diffusion pipeline that draws digits; about a minute of training the first time."""
+    """A Stable Diffusion pipeline that draws digits; minutes of training the first time."""
     program = b"".join(path.read_bytes() for path in sorted((ROOT / "runtimes/images/digits").glob("*.py")))
     cache = request.config.cache
     assert cache is not None
@@ -35,11 +37,20 @@ def digits_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_environment(digits_folder: Path) -> ServingEnvironment:
+def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pipeline before its training: it answers in every way, but draws noise."""
+    folder = tmp_path_factory.mktemp("untrained") / "model"
+    subprocess.run(
+        [sys.executable, "-m", "tests.runtimes.images.untrained", str(folder)], check=True, cwd=ROOT
+    )
+    return folder
+
+
+def environment_of(folder: Path) -> ServingEnvironment:
     """Four places and eight waiting ones, so that a queue is soon full."""
     return ServingEnvironment(
         task=Task.TEXT_TO_IMAGE,
-        model_dir=str(digits_folder),
+        model_dir=str(folder),
         model_name="draw-demo",
         max_concurrency=4,
         max_queue=8,
@@ -47,7 +58,14 @@ def digits_environment(digits_folder: Path) -> ServingEnvironment:
 
 
 @pytest.fixture(scope="session")
-def image_server(digits_environment: ServingEnvironment) -> Iterator[RunningServer]:
-    with start_server(digits_environment) as server:
+def trained_server(digits_folder: Path) -> Iterator[RunningServer]:
+    with start_server(environment_of(digits_folder)) as server:
+        server.wait_ready()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def untrained_server(untrained_folder: Path) -> Iterator[RunningServer]:
+    with start_server(environment_of(untrained_folder)) as server:
         server.wait_ready()
         yield server
