@@ -25,6 +25,10 @@ INFO_PATH = "/info"
 OPENAI_PATH = "/v1"
 """Prefix of the OpenAI protocol."""
 
+RESOURCE_HEADER = "X-Marketplace-Resource"
+"""Header of a call with the public id of the deployment that it is meant for. A server that is another
+deployment's answers 421: the caller took its address from a table that was out of date."""
+
 PORT = 8000
 """The port a serving container listens on, on its own pod address."""
 RENDEZVOUS_PORT = 29500
@@ -101,6 +105,8 @@ class ServingEnvironment:
     cached: Mapping[str, str] = field(default_factory=dict)
     """Folder of a version in the node's cache -> the same version on the storage, for when the cache has lost
     it meanwhile. Empty = the folders are the storage's own."""
+    resource: str = ""
+    """Public id of the deployment, to refuse calls that are meant for another; empty = answer all."""
     host: str = "127.0.0.1"
     """Address to listen on: the pod's own."""
     port: int = PORT

@@ -2,7 +2,8 @@
 
 1. The key says who calls, the body which deployment; anything wrong with them is answered here.
 2. The least busy ready replica is asked. Until its first byte has come nothing has been sent to the caller,
-   so a replica that fails is replaced by another.
+   so a replica that fails is replaced by another. So is an address that a pod of another deployment has got
+   since it was recorded: a call says whom it is meant for, and that pod's runtime refuses it.
 3. Bytes pass as they come. The caller's pace is the replica's pace: nothing piles up between them.
 4. A caller that hangs up ends the replica's work at once, whatever it was doing.
 """
@@ -32,6 +33,7 @@ from deployments.gateway.models import Meter
 from deployments.gateway.relay import EVENT_STREAM, BodyRelay, EventRelay, Tokens
 from deployments.gateway.stopping import Stopping
 from deployments.gateway.upstreams import Answer, AnswerBroke, ReplicaFailed, Upstreams
+from runtimes.contract import RESOURCE_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +120,7 @@ class Forwarder:
         served = await self._directory.find(caller.organization, call.model)
         headers = headers_for_runtime(request.headers, request_id=out.request_id)
         headers["content-type"] = call.content_type
+        headers[RESOURCE_HEADER] = served.public_id
         counted = _Counted(self._counts, caller=caller, served=served)
         try:
             work = self._exchange(

@@ -26,6 +26,8 @@ ERROR_BYTES = 1_048_576
 KEEPALIVE_SECONDS = 4.0
 """Shorter than the 5 s after which uvicorn closes an idle connection, so that we close first."""
 _TRY_ANOTHER = frozenset((429, 502, 503, 504))
+_MISDIRECTED = 421
+"""What a runtime answers to a call for another deployment: its address has changed hands."""
 _NOT_ADDED = ("user-agent", "accept", "content-type")
 """Headers that the client would add by itself: a runtime gets the caller's or none."""
 
@@ -47,7 +49,7 @@ class ReplicaFailed(Exception):
     def __init__(self, message: str, *, reason: str, was_sent: bool, answer: Answer | None = None) -> None:
         super().__init__(message)
         self.reason = reason
-        """unreachable, dropped or refused."""
+        """unreachable, misdirected, dropped or refused."""
         self.was_sent = was_sent
         """The replica may have begun to work on it, and it may be what broke the replica."""
         self.answer = answer
@@ -116,6 +118,9 @@ class Upstreams:
                 raise upstream_failed("The model did not answer in time.", status=504) from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise ReplicaFailed(str(error), reason="dropped", was_sent=True) from error
+            if answer.status == _MISDIRECTED:
+                # Nothing of that answer is for our caller: it comes from somebody else's runtime.
+                raise ReplicaFailed("the address is another's now", reason="misdirected", was_sent=False)
             if answer.status in _TRY_ANOTHER:
                 raise ReplicaFailed(
                     f"status {answer.status}", reason="refused", was_sent=False, answer=answer

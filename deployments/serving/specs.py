@@ -99,8 +99,8 @@ def serving_spec(
         **recipe.options,
     }
     environment = ServingEnvironment(**values).to_environment()
-    # The pod's own address is known when it runs; the manifest fills it in.
-    del environment["RUNTIME_HOST"]
+    # Whose pod it is and its own address: the manifest fills them in.
+    del environment["RUNTIME_RESOURCE"], environment["RUNTIME_HOST"]
     return ServingSpec(
         resource=resource,
         organization=organization,

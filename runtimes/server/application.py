@@ -15,16 +15,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtimes.contract import OPENAI_PATH, Task
+from runtimes.contract import OPENAI_PATH, RESOURCE_HEADER, Task
 from runtimes.server.audio_routes import speech_recognition_routes
 from runtimes.server.embedding_routes import embedding_routes
-from runtimes.server.errors import ApiError, internal
+from runtimes.server.errors import ApiError, internal, misdirected
 from runtimes.server.image_routes import image_routes
 from runtimes.server.lifecycle import Serving
 from runtimes.server.probes import probe_routes
 from runtimes.server.text_routes import text_routes
 
 logger = logging.getLogger(__name__)
+
+_RESOURCE = RESOURCE_HEADER.lower().encode()
 
 ROUTES: Mapping[Task, Callable[[Serving], list[BaseRoute]]] = {
     Task.TEXT_GENERATION: text_routes,
@@ -76,7 +78,10 @@ class Observed:
 
         is_work = scope["path"].startswith(OPENAI_PATH)
         try:
-            if is_work:
+            if is_work and self._is_for_another(scope):
+                state["error_code"] = "misdirected"
+                await misdirected().response()(scope, receive, send_named)
+            elif is_work:
                 with self._serving.open_request():
                     await self._application(scope, receive, send_named)
             else:
@@ -87,6 +92,12 @@ class Observed:
         finally:
             if is_work:
                 self._record(scope, status=status, seconds=perf_counter() - started)
+
+    def _is_for_another(self, scope: Scope) -> bool:
+        """Whether the request names a deployment, and not this one."""
+        own = self._serving.environment.resource.encode()
+        named = next((value for name, value in scope["headers"] if name == _RESOURCE), own)
+        return bool(own) and named != own
 
     def _record(self, scope: Scope, *, status: int, seconds: float) -> None:
         route = scope["path"] if "endpoint" in scope else "unknown"

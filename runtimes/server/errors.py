@@ -52,6 +52,14 @@ def model_not_found(wanted: str, *, served: str) -> ApiError:
     )
 
 
+def misdirected() -> ApiError:
+    return ApiError(
+        "This server belongs to another deployment than the one that the request is meant for.",
+        status=421,
+        code="misdirected",
+    )
+
+
 def too_busy(*, retry_after: int) -> ApiError:
     return ApiError(
         f"All places in the queue are taken; try again in {retry_after} s.",

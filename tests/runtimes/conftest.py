@@ -89,6 +89,7 @@ def text_environment(smollm_folder: Path) -> ServingEnvironment:
         task=Task.TEXT_GENERATION,
         model_dir=str(smollm_folder),
         model_name="chat-demo",
+        resource="dep_demo",
         model_revision="0" * 40,
         context_length=512,
         max_concurrency=2,

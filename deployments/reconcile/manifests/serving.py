@@ -125,14 +125,16 @@ def _spread(spec: ServingSpec) -> list[dict[str, Any]]:
 
 
 def _serving_container(spec: ServingSpec, *, site: Site) -> dict[str, Any]:
-    # Where to listen is the cluster's to say, whatever the specification was built with.
-    own = ("RUNTIME_HOST", "RUNTIME_PORT")
+    # Where to listen is the cluster's to say, whatever the specification was built with; and a server knows
+    # whose it is, so that it refuses calls that still go to the pod which had its address before.
+    own = ("RUNTIME_HOST", "RUNTIME_PORT", "RUNTIME_RESOURCE")
     given = [item for item in environment(spec, site=site) if item["name"] not in own]
     return {
         "env": [
             *given,
             {"name": "RUNTIME_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "RUNTIME_PORT", "value": str(contract.PORT)},
+            {"name": "RUNTIME_RESOURCE", "value": spec.resource},
         ],
         "ports": [{"name": "http", "containerPort": contract.PORT, "protocol": "TCP"}],
         "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_SECONDS}}},

@@ -108,6 +108,7 @@ def test_a_replica_that_cannot_be_reached_is_replaced_by_another(
         ("it closes after the headers", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"),
         ("it speaks nonsense", b"hello\r\n\r\n"),
         ("it is draining", b"HTTP/1.1 503 no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+        ("it is another's", b"HTTP/1.1 421 no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
         ("its queue is full", b"HTTP/1.1 429 no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
     ],
 )
@@ -131,6 +132,21 @@ def test_a_call_that_ends_two_replicas_is_not_given_a_third(
         answer = http.post("/v1/chat/completions", json=CHAT)
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
         assert sum(len(requests) for _, requests in replicas) == 2
+
+
+def test_a_call_says_whom_it_is_meant_for_and_another_s_answer_is_not_passed_on(
+    http: httpx.Client, deploy: Deploy, alice: Person
+) -> None:
+    """The address of a replica may be that of another customer's pod by now."""
+    refusal = b"HTTP/1.1 421 no\r\ncontent-length: 6\r\nconnection: close\r\n\r\nsecret"
+    with breaking(refusal) as (address, requests):
+        deployment = deploy(alice.organization, "chat", address)
+        answer = http.post("/v1/chat/completions", json=CHAT, headers={"X-Marketplace-Resource": "dep_other"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
+    assert "secret" not in answer.text
+    (request,) = requests
+    named = [line for line in request.lower().split(b"\r\n") if line.startswith(b"x-marketplace-resource:")]
+    assert named == [f"x-marketplace-resource: {deployment.public_id}".encode()]
 
 
 def test_nobody_there_says_when_to_come_back(http: httpx.Client, deploy: Deploy, alice: Person) -> None:

@@ -78,7 +78,12 @@ def serving_spec(*, revision: int = 3) -> ServingSpec:
         organization=ORGANIZATION,
         revision=revision,
         image="marketplace/runtime-cuda:1",
-        environment={"RUNTIME_TASK": "text-generation", "RUNTIME_HOST": "127.0.0.1", "RUNTIME_PORT": "1"},
+        environment={
+            "RUNTIME_TASK": "text-generation",
+            "RUNTIME_RESOURCE": "dep_another",
+            "RUNTIME_HOST": "127.0.0.1",
+            "RUNTIME_PORT": "1",
+        },
         mounts=(Mount(sub_path="models/a", mount_path="/model"),),
         resources=GPU,
     )
@@ -115,6 +120,7 @@ def test_a_revision_is_a_deployment_a_budget_and_a_service():
             {"name": "TMPDIR", "value": "/tmp"},
             {"name": "RUNTIME_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "RUNTIME_PORT", "value": "8000"},
+            {"name": "RUNTIME_RESOURCE", "value": RESOURCE},
         ],
         "volumeMounts": [
             {"name": "storage", "mountPath": "/model", "subPath": "models/a", "readOnly": True},

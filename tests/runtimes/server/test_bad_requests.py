@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runtimes.contract import RESOURCE_HEADER
 from runtimes.server.bodies import MAX_BODY_BYTES
 from tests.runtimes.serving import RunningServer
 
@@ -245,3 +246,16 @@ def test_an_encoder_says_what_it_does(embedding_server: RunningServer) -> None:
         "There is no /v1/chat/completions here: "
         "this server does feature-extraction and answers /v1/embeddings."
     )
+
+
+def test_a_request_that_is_meant_for_another_deployment_is_refused(text_server: RunningServer) -> None:
+    """A gateway's table may still have the address of a pod that is gone, which this one has got since."""
+    with text_server.http as http:
+
+        def status(**headers: str) -> int:
+            return http.post("/v1/chat/completions", json=CHAT, headers=headers).status_code
+
+        refused = http.post("/v1/chat/completions", json=CHAT, headers={RESOURCE_HEADER: "dep_other"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (421, "misdirected")
+        assert [status(), status(**{RESOURCE_HEADER: "dep_demo"})] == [200, 200]
+        assert http.get("/ready", headers={RESOURCE_HEADER: "dep_other"}).status_code == 200
