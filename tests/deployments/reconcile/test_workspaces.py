@@ -103,7 +103,7 @@ def test_it_resumes_on_the_same_volume(world: World, workspace: Workspace):
     pause(world, workspace)
     world.settle()
 
-    world.wish(workspace, desired_state="running", stop_requested_at=None)
+    world.resume(workspace)
     start(world, workspace)
 
     assert workspace.state == "running"
@@ -123,6 +123,23 @@ def test_it_is_billed_from_the_first_answer_to_the_request_to_pause(world: World
 
     billed = [item for item in world.usage(workspace, since=began) if item[1] == "customer"]
     assert [(phase, end - start) for phase, _, start, end in billed] == [("serving", 60.0)]
+
+
+def test_a_pause_that_was_over_before_anybody_could_look_is_not_billed(world: World, workspace: Workspace):
+    start(world, workspace)
+    began = world.clock.now()
+    world.clock.advance(60)
+    pause(world, workspace)
+    world.clock.advance(30)
+    world.resume(workspace)
+    world.clock.advance(60)
+    pause(world, workspace)
+    world.settle()
+    world.cluster.let_go()
+    world.settle()
+
+    billed = [item[2:] for item in world.usage(workspace, since=began) if item[1] == "customer"]
+    assert billed == [(0, 60), (90, 150)]
 
 
 def test_another_token_changes_the_server_and_not_the_volume(world: World, workspace: Workspace):

@@ -21,6 +21,7 @@ from deployments.serving.deletions import request_deletion
 from deployments.serving.models import Deployment, Event, EventSource, Replica, Revision
 from deployments.serving.spec import Mount, Resources, ServingSpec, TuningSpec
 from deployments.tuning.models import Dataset, DatasetVersion, FineTuningJob
+from deployments.workspaces.models import Workspace
 from marketplace.accounts.models import Organization
 from marketplace.billing.models import UsageInterval
 from marketplace.hardware.models import Cluster
@@ -146,10 +147,10 @@ class World:
     def pause(self, deployment: Deployment) -> None:
         self.wish(deployment, desired_state="paused", stop_requested_at=self.clock.now())
 
-    def resume(self, deployment: Deployment) -> None:
-        deployment.refresh_from_db()
-        pauses = deployment.pauses_until(self.clock.now())
-        self.wish(deployment, desired_state="running", stop_requested_at=None, pauses=pauses)
+    def resume(self, row: Deployment | Workspace) -> None:
+        row.refresh_from_db()
+        pauses = row.pauses_until(self.clock.now())
+        self.wish(row, desired_state="running", stop_requested_at=None, pauses=pauses)
 
     def delete(self, deployment: Deployment) -> None:
         request_deletion(deployment, actor="alice@example.com", at=self.clock.now())

@@ -1,14 +1,16 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from deployments.reconcile.tasks import reconcile_one
 from deployments.serving.models import Deployment, Event, Plan, Revision
 from deployments.serving.plans import make_plan
+from deployments.serving.workload import MOST_PAUSES
 from marketplace.accounts.models import AuditEvent
 from marketplace.billing.models import Quota
 from marketplace.hardware.models import Cluster
@@ -215,6 +217,36 @@ def test_pausing_ends_billing_and_resuming_begins_it(alice: Person, market: Mark
     resumed = alice.api.post(f"{path}resume/").json()
     assert wishes(resumed) == ("running", 1, 1, 3)
     assert resumed["stop_requested_at"] is None
+
+
+def test_pauses_are_remembered_until_one_has_left_nothing(alice: Person, market: Market) -> None:
+    document = create(alice)
+    path = f"{DEPLOYMENTS}{document['id']}/"
+    spans = []
+    for _ in range(2):
+        began = alice.api.post(f"{path}pause/").json()["stop_requested_at"]
+        alice.api.post(f"{path}resume/")
+        row = Deployment.objects.get(public_id=document["id"])
+        start, end = row.pause_spans[-1]
+        spans.append((start, end))
+        assert datetime.fromisoformat(began) == start < end
+        assert row.pause_spans == spans
+    alice.api.post(f"{path}pause/")
+    Deployment.objects.update(state="paused", observed_generation=F("generation"))  # as the reconciler does
+    alice.api.post(f"{path}resume/")
+    assert Deployment.objects.get(public_id=document["id"]).pauses == []
+
+
+def test_of_too_many_pauses_the_closest_become_one(market: Market) -> None:
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    row = Deployment(state="running")
+    for number in range(MOST_PAUSES + 1):
+        minute = noon + timedelta(minutes=number, seconds=-30 if number == 7 else 0)
+        row.stop_requested_at = minute
+        row.pauses = row.pauses_until(minute + timedelta(seconds=10))
+    assert len(row.pauses) == MOST_PAUSES
+    joined = (noon + timedelta(minutes=6), noon + timedelta(minutes=6, seconds=40))
+    assert [span for span in row.pause_spans if span[1] - span[0] > timedelta(seconds=10)] == [joined]
 
 
 def test_resuming_needs_the_quota_that_pausing_gave_back(alice: Person, market: Market) -> None:
