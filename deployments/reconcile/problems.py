@@ -24,6 +24,9 @@ from deployments.reconcile.scheduling import read_quota
 _VARYING = re.compile(r"0x[0-9a-f]+|\d+", re.IGNORECASE)
 """What differs between two tellings of one error: addresses of objects, seconds, versions, ports."""
 
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]]{0,119}")
+"""The place of a field in an object. A webhook may name anything as one."""
+
 
 def incident_of(error: ClusterError) -> str:
     """Eight characters that find the error in the log. The same error has the same ones at every look, so
@@ -34,9 +37,6 @@ def incident_of(error: ClusterError) -> str:
 
 def problem_of(error: ClusterError) -> Problem:
     """What keeps the cluster from being as wanted, without what only the provider may know."""
-    if isinstance(error, ClusterRejected):  # of the customer's own object
-        where = f" The field is {error.field}." if error.field else ""
-        return Problem(reason="Rejected", message=f"The cluster refuses {error}.{where}")
     reason, sentence = _told(error)
     return Problem(reason=reason, message=f"{sentence} (incident {incident_of(error)})")
 
@@ -44,6 +44,10 @@ def problem_of(error: ClusterError) -> Problem:
 def _told(error: ClusterError) -> tuple[str, str]:
     """The reason, and the sentence for people."""
     match error:
+        case ClusterRejected():
+            # Whatever policies and webhooks say stands in the error; of theirs only the place is told.
+            where = f" The field is {error.field}." if _FIELD.fullmatch(error.field) else ""
+            return "Rejected", f"The cluster does not take this as it is.{where}"
         case ClusterForbidden():
             return "Forbidden", "We are not allowed to do this on the cluster. This is ours to mend."
         case ClusterUnreachable():

@@ -67,12 +67,24 @@ def test_it_tells_a_fixed_sentence_and_an_incident_and_nothing_of_the_provider(
     assert problem_of(error) == Problem(reason=reason, message=f"{sentence} (incident {incident_of(error)})")
 
 
-def test_a_refused_object_is_told_with_its_field() -> None:
-    error = ClusterRejected("apply Deployment x: must be positive", field="spec.replicas")
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("spec.containers[0].image", " The field is spec.containers[0].image."),
+        ("", ""),
+        ("ask ops@provider.example, host 10.1.2.3", ""),
+    ],
+)
+def test_a_refused_object_is_told_with_its_field_and_without_the_webhook_s_words(
+    field: str, told: str
+) -> None:
+    error = ClusterRejected(
+        'admission webhook "policy.provider.example" denied the request: see https://10.1.2.3', field=field
+    )
 
     assert problem_of(error) == Problem(
         reason="Rejected",
-        message="The cluster refuses apply Deployment x: must be positive. The field is spec.replicas.",
+        message=f"The cluster does not take this as it is.{told} (incident {incident_of(error)})",
     )
 
 
