@@ -43,7 +43,7 @@ def test_the_readme_lists_every_setting_and_no_other():
 
 def test_the_documents_name_only_make_targets_that_exist():
     text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
-    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)\b", text, flags=re.MULTILINE))
-    rules = re.findall(r"^([a-z-]+%?):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = set(re.findall(r"(?:^    |`)make ([a-z0-9-]+)\b", text, flags=re.MULTILINE))
+    rules = re.findall(r"^([a-z0-9-]+%?):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     patterns = [rule.replace("%", "*") for rule in rules]
     assert {name for name in named if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
