@@ -2,7 +2,7 @@
 
     python -m runtimes.images.digits FOLDER
 
-Takes about five minutes of CPU time. The folder appears whole or not at all.
+Takes about six minutes of CPU time. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
