@@ -28,26 +28,28 @@ _SINGLE = ("items", "additionalProperties", "additionalItems", "contains", "prop
 class Grammar:
     """A compiled grammar, from which each answer gets a constraint of its own."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, *, vocabulary: int) -> None:
         self._matcher = matcher
+        self._vocabulary = vocabulary
 
     def constrain(self) -> GrammarConstraint:
         """A new constraint, at its beginning."""
-        return GrammarConstraint(self._matcher.deep_copy())
+        return GrammarConstraint(self._matcher.deep_copy(), vocabulary=self._vocabulary)
 
 
 class GrammarConstraint:
     """Where one answer stands in its grammar. Satisfies `runtimes.text.engine.Constraint`."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, *, vocabulary: int) -> None:
         self._matcher = matcher
+        self._vocabulary = vocabulary
 
     def allowed(self) -> torch.Tensor:
         """Bool [vocabulary]; the end token alone once nothing can follow."""
         bits = self._matcher.compute_bitmask()
         self._check()
         mask = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")
-        return torch.from_numpy(mask.view(np.bool_))
+        return torch.from_numpy(mask.view(np.bool_)[: self._vocabulary])
 
     def accept(self, token: int) -> None:
         self._matcher.consume_token(token)
@@ -64,8 +66,11 @@ class GrammarCompiler:
     def __init__(self, tokenizer: Any, *, vocabulary: int, end_tokens: Sequence[int]) -> None:
         # A second or two of work, done while the weights are loaded and the model warms up.
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar")
+        self._vocabulary = vocabulary
+        # A tokenizer may know tokens that the model has no logits for, and a model more logits than tokens.
+        known = max(vocabulary, len(tokenizer))
         self._tokenizer = pool.submit(
-            from_tokenizer, tokenizer, n_vocab=vocabulary, eos_token=list(end_tokens) or None
+            from_tokenizer, tokenizer, n_vocab=known, eos_token=list(end_tokens) or None
         )
         pool.shutdown(wait=False)
         self._ids: Mapping[str, int] = {
@@ -103,13 +108,13 @@ class GrammarCompiler:
     def _compile_schema(self, schema: Schema) -> Grammar:
         self._check(schema, lenient=False)
         matcher = LLMatcher(self._tokenizer.result(), _grammar_of(schema, lenient=False), limits=_LIMITS)
-        return Grammar(matcher)
+        return Grammar(matcher, vocabulary=self._vocabulary)
 
     def _compile_lark(self, lark: str) -> Grammar:
         matcher = LLMatcher(self._tokenizer.result(), lark, limits=_LIMITS)
         if matcher.is_error():
             raise GrammarRefused(_first_line(matcher.get_error()), place=())
-        return Grammar(matcher)
+        return Grammar(matcher, vocabulary=self._vocabulary)
 
     def _check(self, schema: Schema, *, lenient: bool) -> None:
         tokenizer = self._tokenizer.result()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtimes.contract import ServingEnvironment, Task
+from tests.runtimes.preparing import ROOT, prepare_once
 from tests.runtimes.serving import RunningServer, start_server
 
 # Threads that wait for each other must not spin, since other programs may share the cores.
@@ -20,7 +19,15 @@ from tests.runtimes.serving import RunningServer, start_server
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-ROOT = Path(__file__).parents[2]
+PREPARED = {"smollm_folder", "whisper_folder"}
+PREPARING_SECONDS = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Gives each test that may be the first to ask for prepared weights the time to prepare them."""
+    for item in items:
+        if PREPARED & set(getattr(item, "fixturenames", ())) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PREPARING_SECONDS))
 
 
 def package_folder(name: str) -> Path:
@@ -45,13 +52,7 @@ def smollm_folder(smollm_gguf: Path, request: pytest.FixtureRequest) -> Path:
     cache = request.config.cache
     assert cache is not None
     folder = cache.mkdir("weights") / f"smollm2-{key}"
-    if not folder.exists():
-        subprocess.run(
-            [sys.executable, "-m", "runtimes.dequantize", str(smollm_gguf), str(folder)],
-            check=True,
-            cwd=ROOT,
-        )
-    return folder
+    return prepare_once(folder, module="runtimes.dequantize", sources=[smollm_gguf])
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +69,7 @@ def whisper_folder(whisper_sources: list[Path], request: pytest.FixtureRequest) 
     cache = request.config.cache
     assert cache is not None
     folder = cache.mkdir("weights") / f"whisper-base-{key}"
-    if not folder.exists():
-        command = [sys.executable, "-m", "runtimes.convert_whisper", *map(str, whisper_sources), str(folder)]
-        # Another worker may have been quicker, and then has the same folder.
-        subprocess.run(command, check=False, cwd=ROOT)
-        assert folder.exists()
-    return folder
+    return prepare_once(folder, module="runtimes.convert_whisper", sources=whisper_sources)
 
 
 @pytest.fixture(scope="session")

@@ -160,8 +160,10 @@ async def test_a_folder_with_nothing_but_gguf_is_served(gguf_file: Path) -> None
     model = load_model(environment)
     failures: list[BaseException] = []
     model.start(on_failure=failures.append)
-    await model.warm_up()
-    model.stop()
+    try:
+        await model.warm_up()
+    finally:
+        model.stop()
 
     assert (model.facts.context_length, failures) == (128, [])
     with pytest.raises(SetupError, match=r"tiny\.gguf is not the file that was approved"):

@@ -16,6 +16,8 @@ from marketplace.catalog.versions import facts_of_folder
 from runtimes.contract import ServingEnvironment, Task
 from tests.runtimes.serving import RunningServer, start_server
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def new_text_server(text_environment: ServingEnvironment) -> Iterator[RunningServer]:

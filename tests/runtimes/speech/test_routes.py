@@ -16,7 +16,7 @@ from runtimes.speech.reading import RATE
 from tests.runtimes.serving import RunningServer
 from tests.runtimes.speech.clips import ENGLISH, TEXTS, clip, plain, recording, samples_of, silence
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
 URL = "/v1/audio/transcriptions"
 
 
