@@ -209,9 +209,7 @@ class _Look:
         row = self._loaded.row
         namespaces = {step.ref.namespace for step in steps if step.creates}
         try:
-            remembered = make_ready(
-                namespaces, organization=row.organization, row=row.cluster, cluster=self._cluster
-            )
+            make_ready(namespaces, organization=row.organization, row=row.cluster, cluster=self._cluster)
         except ClusterConflict as error:
             return error
         for step in steps:
@@ -227,9 +225,6 @@ class _Look:
                 forget(self._cluster)
                 return error
             except ClusterRejected as error:
-                if remembered:
-                    forget(self._cluster)
-                    return None  # its namespace may be gone: look again, and make it ready first
                 raise ClusterRejected(f"{step.ref}: {error}", field=error.field) from error
         return None
 

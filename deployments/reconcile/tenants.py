@@ -46,11 +46,11 @@ _memories: WeakKeyDictionary[Cluster, _Memory] = WeakKeyDictionary()
 
 def make_ready(
     namespaces: Collection[str], *, organization: Organization, row: hardware.Cluster, cluster: Cluster
-) -> bool:
-    """Applies what the organization's namespaces share. Raises ClusterError.
+) -> None:
+    """Applies what the organization's namespaces share, unless this process has done it a moment ago. Raises
+    ClusterError.
 
-    Returns whether any of it was left out, because this process has done it a moment ago. What is then
-    created in the namespace fails if somebody has removed the namespace since: `forget`, and make it ready
+    What is created in a namespace that somebody has removed since is a conflict: `forget`, and make it ready
     again.
     """
     memory = _memories.setdefault(cluster, _Memory())
@@ -62,7 +62,6 @@ def make_ready(
             for manifest in wanted.get(name, ()):
                 cluster.apply(manifest)
             memory.ready[name] = now + REMEMBERED_SECONDS
-    return len(due) < len(namespaces)
 
 
 def forget(cluster: Cluster) -> None:

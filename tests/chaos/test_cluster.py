@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.cluster.installation import installed
 from tests.chaos.cluster.rounds import Round
-from tests.chaos.cluster.truth import Billed, PodStory, wrong_bill
+from tests.chaos.cluster.truth import Billed, PodStory, Turn, wrong_bill
 
 SEED = 1
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -32,7 +32,7 @@ STORY = PodStory(
     resource="dep_1",
     is_job=False,
     starts={second(0)},
-    turns=[(second(0), False), (second(10), True), (second(50), False), (second(60), True)],
+    turns=[Turn(second(at), ready, None) for at, ready in ((0, False), (10, True), (50, False), (60, True))],
     ended_at=second(100),
     removed_at=second(100),
 )
@@ -64,5 +64,13 @@ def test_a_wrong_bill_is_found(what: str, intervals: tuple[tuple[int, int, bool]
         intervals=[(second(start), second(end), paid) for start, end, paid in intervals],
     )
     looks = [second(at) for at in (20, 50, 80)]
-    found = wrong_bill(STORY, billed, looks=looks, stops=[], skew=timedelta(), now=second(200))
+    found = wrong_bill(
+        STORY,
+        billed,
+        looks=looks,
+        witnessed={second(10), second(60)},
+        stops=[],
+        skew=timedelta(),
+        now=second(200),
+    )
     assert (problem in " ".join(found)) if problem else found == [], (what, found)

@@ -78,7 +78,7 @@ def _missing(text: str, answer: Mapping[str, Any]) -> ClusterError:
     details = answer.get("details")
     kind = details.get("kind") if isinstance(details, Mapping) else None
     if kind == "namespaces":
-        return ClusterRejected(text, field="metadata.namespace")
+        return ClusterConflict(text)  # it was there when it was made ready: somebody has deleted it since
     return ClusterRejected(f"{text} (does the cluster have this kind of object?)", field="kind")
 
 

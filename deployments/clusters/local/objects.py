@@ -103,7 +103,7 @@ def _check_namespace(store: Store, ref: ObjectRef) -> None:
         return
     namespace = store.read_object(ObjectRef("v1", "Namespace", "", ref.namespace))
     if namespace is None:
-        raise ClusterRejected(f'{ref}: namespaces "{ref.namespace}" not found', field="metadata.namespace")
+        raise ClusterConflict(f'{ref}: namespaces "{ref.namespace}" not found')
     if namespace["metadata"].get("deletionTimestamp"):
         raise ClusterConflict(f'{ref}: namespace "{ref.namespace}" is being deleted')
 

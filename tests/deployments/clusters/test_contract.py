@@ -395,10 +395,11 @@ def test_it_tells_a_container_about_its_pod_and_gives_it_secrets(cluster, new_id
 # --- Refusals -----------------------------------------------------------------------------------------------
 
 
-def test_it_refuses_an_object_in_a_namespace_that_is_not_there(cluster, new_id):
+def test_an_object_in_a_namespace_that_is_not_there_is_a_conflict(cluster, new_id):
+    """We make a namespace before what lies in it, so that somebody has deleted it since."""
     manifest = deployment(new_id("dep"))
     manifest["metadata"]["namespace"] = "nowhere"
-    with pytest.raises(ClusterRejected, match='namespaces "nowhere" not found'):
+    with pytest.raises(ClusterConflict, match='namespaces "nowhere" not found'):
         cluster.apply(manifest)
 
 

@@ -322,7 +322,8 @@ def test_a_settled_node_writes_nothing_and_sleeps(node):
 def test_an_object_that_makes_no_sense_does_not_stop_the_others(node):
     bad = deployment("dep_bad") | {"spec": {"replicas": "many"}}
     bad["metadata"] |= {"uid": "bad", "generation": 1}
-    node.cluster.store.write_object(bad)
+    with node.cluster.store.changing_objects():
+        node.cluster.store.write_object(bad)
     start_serving(node)
     assert "dep-bad cannot be handled" in node.log()
 

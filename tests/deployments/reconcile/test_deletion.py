@@ -321,7 +321,7 @@ def test_a_cluster_that_nothing_can_open_is_told(world: World) -> None:
     reconcile(bot.public_id, now=world.clock.now)
     bot.refresh_from_db()
     assert condition(bot, "DeletionStuck")["reason"] == "Rejected"
-    assert "nothing opens kind 'nonsense'" in condition(bot, "DeletionStuck")["message"]
+    assert "does not take this as it is. The field is kind." in condition(bot, "DeletionStuck")["message"]
 
 
 @pytest.mark.django_db(transaction=True)

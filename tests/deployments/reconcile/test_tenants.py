@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from deployments.clusters.errors import ClusterRejected
+from deployments.clusters.errors import ClusterConflict, ClusterRejected
 from deployments.clusters.port import ObjectRef
 from deployments.reconcile import tenants
 from deployments.reconcile.names import namespace_name
@@ -121,7 +121,7 @@ def test_a_namespace_that_vanished_a_moment_ago_is_made_ready_again(world: World
     for kind in ("Namespace", "ResourceQuota", "NetworkPolicy", "LimitRange", "PersistentVolumeClaim"):
         world.cluster.remove_by_hand("", kind=kind)
     bot = world.create_deployment(name="second")
-    refusals = iter([ClusterRejected("namespaces not found", field="metadata.namespace")])
+    refusals = iter([ClusterConflict("namespaces not found")])
 
     def before_call(name: str) -> None:
         if name == "apply" and (refusal := next(refusals, None)):

@@ -116,10 +116,10 @@ def test_another_object_under_the_name_is_a_conflict():
     assert isinstance(failure(422, "metadata.uid: Invalid value", causes=causes), ClusterConflict)
 
 
-def test_a_namespace_that_is_not_there_is_named():
+def test_a_namespace_that_is_not_there_is_a_conflict():
     error = failure(404, 'namespaces "nowhere" not found', name="nowhere", kind="namespaces")
-    assert isinstance(error, ClusterRejected)
-    assert (error.field, str(error)) == ("metadata.namespace", 'apply it: namespaces "nowhere" not found')
+    assert isinstance(error, ClusterConflict)
+    assert str(error) == 'apply it: namespaces "nowhere" not found'
 
 
 def test_it_tells_how_long_to_leave_an_overloaded_api_server_alone():
