@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.db import models
+from django.db.models import Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -102,7 +103,7 @@ class Pausable(models.Model):
     # Wish
     # [[from, until]]: pauses that were over before the cluster was seen to hold nothing. A replica may have
     # lived through them, seen by nobody; none of it is billed.
-    pauses = models.JSONField(default=list)
+    pauses = models.JSONField(default=list, db_default=Value([], models.JSONField()))
 
     class Meta:
         abstract = True

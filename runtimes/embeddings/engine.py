@@ -115,5 +115,10 @@ class EncoderEngine:
     def _take(self) -> list[tuple[_Job, int]]:
         """The next batch; waits while there is nothing to compute. Empty when stopping."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopping)
-            return [] if self._stopping else self._queue.take(tokens=self._encoder.batch_tokens)
+            while True:
+                self._changed.wait_for(lambda: self._queue or self._stopping)
+                if self._stopping:
+                    return []
+                # Nothing is left of a queue whose callers have all gone in this moment.
+                if batch := self._queue.take(tokens=self._encoder.batch_tokens):
+                    return batch

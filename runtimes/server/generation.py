@@ -82,6 +82,12 @@ def make_job(
     check_supported(body, constrained=grammar is not None, model=model)
     requests = []
     for prompt in prompts:
+        if max(prompt, default=0) >= model.prompts.vocabulary:
+            raise ApiError(
+                f"It has a token that this model does not know: its token ids lie below "
+                f"{model.prompts.vocabulary}.",
+                param=prompt_field,
+            )
         max_tokens = _fit(
             len(prompt),
             token_limit=token_limit,

@@ -124,8 +124,15 @@ def _size(body: ImageBody, *, model: ImageModel, picture: Image.Image | None = N
         if picture is None:
             return width, height
         share = (width * height / (picture.width * picture.height)) ** 0.5
-        sides = (max(1, int(side * share / multiple)) * multiple for side in picture.size)
-        return next(sides), next(sides)
+        sides = [max(1, int(side * share / multiple)) * multiple for side in picture.size]
+        if sides[0] * sides[1] > model.largest_pixels:
+            raise ApiError(
+                f"A picture of {picture.width}x{picture.height} is too narrow for its own shape; say "
+                f"a size, such as {width}x{height}.",
+                param="image",
+                code="invalid_value",
+            )
+        return sides[0], sides[1]
     wanted_width, wanted_height = body.dimensions
     if wanted_width % multiple or wanted_height % multiple:
         raise ApiError(

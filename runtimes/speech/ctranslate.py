@@ -27,8 +27,10 @@ class CTranslateRecognizer:
 
     name = "ctranslate2-whisper"
 
-    def __init__(self, folder: Path, *, dtype: str, threads: int) -> None:
+    def __init__(self, folder: Path, *, dtype: str, threads: int, positions: int) -> None:
+        """`positions`: the most tokens of prompt and answer together."""
         self.dtype = dtype
+        self._positions = positions
         with tempfile.TemporaryDirectory(prefix="whisper-") as work:
             converted = str(Path(work) / "model")
             TransformersConverter(str(folder)).convert(converted, quantization=dtype)
@@ -62,7 +64,8 @@ class CTranslateRecognizer:
             beam_size=1 if temperature else BEAM,
             sampling_topk=0 if temperature else 1,
             sampling_temperature=temperature or 1.0,
-            max_length=len(prompts[0]) + max_tokens,
+            # An answer has at most half of this, and no more than the prompt leaves of it.
+            max_length=min(self._positions, max(2 * max_tokens, len(prompts[0]) + max_tokens)),
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -66,7 +66,9 @@ def load_speech_model(environment: ServingEnvironment, *, device: Device, dtype:
     try:
         recognizer: Recognizer
         if dtype in COMPUTED_BY_CTRANSLATE and device.name == "cpu":
-            recognizer = CTranslateRecognizer(folder, dtype=dtype, threads=torch.get_num_threads())
+            recognizer = CTranslateRecognizer(
+                folder, dtype=dtype, threads=torch.get_num_threads(), positions=context
+            )
         else:
             recognizer = TorchRecognizer(folder, device=device.torch_name, dtype=dtype)
         extractor = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)

@@ -44,10 +44,16 @@ def _resample(container: av.container.InputContainer) -> Iterator[Samples]:
     total = 0
     for frame in container.decode(audio=0):
         for piece in resampler.resample(frame):
-            samples = piece.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+            samples = _sound(piece)
             total += len(samples)
             if total > MAX_SECONDS * RATE:
                 raise NotAudio(f"it is longer than {MAX_SECONDS / 3600:g} hours; split it")
             yield samples
     for piece in resampler.resample(None):
-        yield piece.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+        yield _sound(piece)
+
+
+def _sound(piece: av.AudioFrame) -> Samples:
+    """A file of floats may hold what is no number, of which a model would make no number either."""
+    samples = piece.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+    return np.clip(np.nan_to_num(samples, posinf=1.0, neginf=-1.0), -1.0, 1.0)

@@ -61,7 +61,7 @@ def load_text_model(environment: ServingEnvironment, *, device: Device, dtype: s
         raise SetupError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
     return TextModel(
         facts=facts,
-        prompts=PromptReader(tokenizer),
+        prompts=PromptReader(tokenizer, vocabulary=model.config.vocab_size),
         grammars=GrammarCompiler(
             tokenizer, vocabulary=model.config.vocab_size, end_tokens=sorted(end_tokens)
         ),

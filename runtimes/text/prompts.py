@@ -25,8 +25,11 @@ class PromptReader:
     their inputs.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, vocabulary: int) -> None:
+        """`vocabulary`: tokens that the model knows; its tokenizer may know more."""
         self._tokenizer = tokenizer
+        self.vocabulary = min(vocabulary, len(tokenizer))
+        """Token ids lie below this."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizer")
         self._native_format = format_of(str(tokenizer.chat_template or ""))
         self._special = frozenset(tokenizer.all_special_ids)
@@ -39,11 +42,6 @@ class PromptReader:
     def tool_format(self) -> ToolFormat:
         """How this model calls functions: as its template teaches it, else as we tell it in the prompt."""
         return self._native_format or HERMES
-
-    @property
-    def vocabulary(self) -> int:
-        """Token ids lie below this."""
-        return len(self._tokenizer)
 
     async def read_chat(
         self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Tool] = ()

@@ -13,6 +13,8 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='workspace',
             name='pauses',
-            field=models.JSONField(default=list),
+            field=models.JSONField(
+                db_default=models.Value([], models.JSONField()), default=list
+            ),
         ),
     ]

@@ -138,6 +138,7 @@ BOMB = as_png(Image.new("1", (20_000, 20_000)))
             "strength",
             "invalid_value",
         ),
+        ([("image", as_png(Image.new("L", (100_000, 1))))], {}, "image", "invalid_value"),
         ([("image", as_png(Image.new("RGB", (16, 16))))], {"shape": "x"}, "shape", "unsupported_parameter"),
     ],
 )

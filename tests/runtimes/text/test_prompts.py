@@ -39,7 +39,7 @@ async def test_a_template_that_reaches_out_is_refused_and_the_next_is_read(
     tokenizer: Any, template: str
 ) -> None:
     good = tokenizer.chat_template
-    reader = PromptReader(tokenizer)
+    reader = PromptReader(tokenizer, vocabulary=len(tokenizer))
     try:
         tokenizer.chat_template = template
         with pytest.raises(PromptRefused, match="chat template"):
@@ -49,8 +49,14 @@ async def test_a_template_that_reaches_out_is_refused_and_the_next_is_read(
     assert len(await reader.read_chat(HELLO)) > 3
 
 
+def test_a_token_that_only_the_tokenizer_knows_is_none_of_the_vocabulary(tokenizer: Any) -> None:
+    known = len(tokenizer)
+    assert PromptReader(tokenizer, vocabulary=known - 1).vocabulary == known - 1
+    assert PromptReader(tokenizer, vocabulary=known + 100).vocabulary == known
+
+
 async def test_functions_are_told_in_the_system_message_where_the_template_knows_none(tokenizer: Any) -> None:
-    reader = PromptReader(tokenizer)
+    reader = PromptReader(tokenizer, vocabulary=len(tokenizer))
     call = {"id": "c", "type": "function", "function": {"name": "clock", "arguments": {"zone": "CET"}}}
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
