@@ -1,20 +1,16 @@
-"""Computes what has queued, as soon as the last batch is done: no timer, no fixed batch size.
-
-Under light load a text is computed alone and at once; under heavy load the queue fills while a batch runs,
-and the next batch is larger. (The design of Hugging Face's text-embeddings-inference.)
-"""
+"""Turns token ids into vectors: inputs of all waiting requests in one batch, a request's own in several."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.batches import observe_batch
 from runtimes.embeddings.encoder import Encoder
+from runtimes.engine_thread import EngineThread
 from runtimes.errors import EngineFailure
 from runtimes.packing.queue import FairQueue, Queued
 
@@ -44,30 +40,16 @@ class _Job:
             self.answer.set_result(np.stack([vector for vector in self.vectors if vector is not None]))
 
 
-class EncoderEngine:
+class EncoderEngine(EngineThread[tuple[_Job, int]]):
     """One thread that turns token ids into vectors."""
 
     name = "transformers-encoder"
+    what = "encoder"
 
     def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
         self._encoder = encoder
         self._queue: FairQueue[_Job] = FairQueue()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-
-    def start(self, *, on_failure: Callable[[BaseException], None]) -> None:
-        """Starts the thread. `on_failure` is called when it breaks for good."""
-        self._thread = threading.Thread(target=self._run, args=(on_failure,), name="encoder", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread after the batch it is computing."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
 
     async def encode(self, inputs: Sequence[Sequence[int]]) -> Vectors:
         """One vector for each input, in order: [inputs, H]. An input whose caller has left is not computed.
@@ -76,11 +58,8 @@ class EncoderEngine:
         """
         job = _Job(inputs)
         queued = Queued(owner=job, lengths=list(map(len, inputs)))
-        with self._changed:
-            if self._stopping:
-                raise EngineFailure("the encoder has stopped")
+        with self._adding():
             self._queue.add(queued)
-            self._changed.notify()
         try:
             return await job.answer
         finally:
@@ -92,33 +71,18 @@ class EncoderEngine:
         with self._changed:
             return len(self._queue)
 
-    def _run(self, on_failure: Callable[[BaseException], None]) -> None:
-        batch: list[tuple[_Job, int]] = []
-        try:
-            while batch := self._take():
-                sequences = [job.inputs[index] for job, index in batch]
-                observe_batch(sequences=len(sequences), tokens=sum(map(len, sequences)))
-                for (job, index), vector in zip(batch, self._encoder(sequences).numpy(), strict=True):
-                    job.vectors[index] = vector
-                    job.missing -= 1
-                    if job.missing == 0:
-                        job.settle()
-        except Exception as error:
-            failure = EngineFailure(f"the encoder failed: {error}")
-            with self._changed:
-                self._stopping = True
-                waiting = {*self._queue.clear(), *(job for job, _ in batch)}
-            for job in waiting:
-                job.settle(failure)
-            on_failure(failure)
-
     def _take(self) -> list[tuple[_Job, int]]:
-        """The next batch; waits while there is nothing to compute. Empty when stopping."""
-        with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._queue or self._stopping)
-                if self._stopping:
-                    return []
-                # Nothing is left of a queue whose callers have all gone in this moment.
-                if batch := self._queue.take(tokens=self._encoder.batch_tokens):
-                    return batch
+        return self._queue.take(tokens=self._encoder.batch_tokens)
+
+    def _compute(self, batch: list[tuple[_Job, int]]) -> None:
+        sequences = [job.inputs[index] for job, index in batch]
+        observe_batch(sequences=len(sequences), tokens=sum(map(len, sequences)))
+        for (job, index), vector in zip(batch, self._encoder(sequences).numpy(), strict=True):
+            job.vectors[index] = vector
+            job.missing -= 1
+            if job.missing == 0:
+                job.settle()
+
+    def _give_up(self, batch: list[tuple[_Job, int]], failure: EngineFailure) -> None:
+        for job in {*self._queue.clear(), *(job for job, _ in batch)}:
+            job.settle(failure)

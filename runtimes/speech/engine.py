@@ -1,4 +1,4 @@
-"""Hears what has queued, as soon as the last batch is done: windows of any request, many at once.
+"""Hears what has queued: windows of any request, many at once.
 
 Whisper was made for windows of 30 s, and a clip of 4 s costs as much as one. The encoder also takes less: a
 batch is as long as its longest clip plus three seconds of silence. Whisper was not trained on that, so the
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from runtimes.batches import observe_batch
+from runtimes.engine_thread import EngineThread
 from runtimes.errors import EngineFailure
 from runtimes.packing.padded import plan_batches
 from runtimes.speech.reading import RATE, Samples
@@ -73,82 +73,54 @@ class _Item:
     answer: asyncio.Future[Heard]
 
 
-class SpeechEngine:
+class SpeechEngine(EngineThread[_Item]):
     """One thread that hears."""
 
+    what = "speech engine"
+
     def __init__(self, recognizer: Recognizer, *, vocabulary: Vocabulary, extract: Extract) -> None:
+        super().__init__()
         self._recognizer = recognizer
         self._vocabulary = vocabulary
         self._extract = extract
         self._queue: deque[_Item] = deque()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-
-    def start(self, *, on_failure: Callable[[BaseException], None]) -> None:
-        """Starts the thread. `on_failure` is called when it breaks for good."""
-        self._thread = threading.Thread(target=self._run, args=(on_failure,), name="speech", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread after the batch it is computing."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
 
     async def hear(self, job: Job) -> Heard:
         """What was said. A window whose caller has left meanwhile is not computed."""
         loop = asyncio.get_running_loop()
         item = _Item(job, loop, loop.create_future())
-        with self._changed:
-            if self._stopping:
-                raise EngineFailure("the speech engine has stopped")
+        with self._adding():
             self._queue.append(item)
-            self._changed.notify()
         try:
             return await item.answer
         finally:
             item.answer.cancel()
 
-    def _run(self, on_failure: Callable[[BaseException], None]) -> None:
-        taken: list[_Item] = []
-        try:
-            while taken := self._take():
-                lengths = [len(item.job.samples) for item in taken]
-                for batch in plan_batches(lengths, max_tokens=int(BATCH_SECONDS * RATE)):
-                    items = [taken[index] for index in batch if not taken[index].answer.cancelled()]
-                    if items:
-                        observe_batch(sequences=len(items))
-                        heard = self.compute([item.job for item in items])
-                        for item, result in zip(items, heard, strict=True):
-                            item.loop.call_soon_threadsafe(_answer, item.answer, result)
-        except Exception as error:
-            failure = EngineFailure(f"the speech engine failed: {error}")
-            with self._changed:
-                self._stopping = True
-                waiting = [*taken, *self._queue]
-                self._queue.clear()
-            for item in waiting:
-                item.loop.call_soon_threadsafe(_fail, item.answer, failure)
-            on_failure(failure)
-
     def _take(self) -> list[_Item]:
-        """Everything that waits and is still wanted; waits for something. Empty when stopping."""
-        with self._changed:
-            while not self._stopping:
-                self._changed.wait_for(lambda: self._queue or self._stopping)
-                taken: list[_Item] = []
-                seconds = 0.0
-                while self._queue and seconds < BATCH_SECONDS:
-                    item = self._queue.popleft()
-                    if not item.answer.cancelled():
-                        taken.append(item)
-                        seconds += len(item.job.samples) / RATE
-                if taken and not self._stopping:
-                    return taken
-            return []
+        """Everything that is still wanted, up to the audio of a batch."""
+        taken: list[_Item] = []
+        seconds = 0.0
+        while self._queue and seconds < BATCH_SECONDS:
+            item = self._queue.popleft()
+            if not item.answer.cancelled():
+                taken.append(item)
+                seconds += len(item.job.samples) / RATE
+        return taken
+
+    def _compute(self, batch: list[_Item]) -> None:
+        lengths = [len(item.job.samples) for item in batch]
+        for part in plan_batches(lengths, max_tokens=int(BATCH_SECONDS * RATE)):
+            items = [batch[index] for index in part if not batch[index].answer.cancelled()]
+            if items:
+                observe_batch(sequences=len(items))
+                heard = self.compute([item.job for item in items])
+                for item, result in zip(items, heard, strict=True):
+                    item.loop.call_soon_threadsafe(_answer, item.answer, result)
+
+    def _give_up(self, batch: list[_Item], failure: EngineFailure) -> None:
+        for item in [*batch, *self._queue]:
+            item.loop.call_soon_threadsafe(_fail, item.answer, failure)
+        self._queue.clear()
 
     # --- one batch -----------------------------------------------------------------------------------------
 
