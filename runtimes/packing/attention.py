@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import accumulate, groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -28,6 +28,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from runtimes.packing.errors import PackingUnsupported
 
+T = TypeVar("T")
 Run = tuple[int, int, int]
 """(first token, sequences, tokens of each)"""
 
@@ -77,13 +78,10 @@ def attend_by_segment(
 
     query [1, H, T, D], key and value [1, K, T, D] to [1, T, H, D].
     """
-    if segment_runs is None:
-        raise PackingUnsupported(f"{type(module).__name__} drops the arguments that keep sequences apart")
-    _refuse_others(module, attention_mask, others)
-    causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
+    runs, causal = _checked(module, segment_runs, mask=attention_mask, is_causal=is_causal, others=others)
     heads, tokens = query.shape[1], query.shape[2]
     result = torch.empty((1, tokens, heads, value.shape[-1]), dtype=query.dtype, device=query.device)
-    for start, count, length in segment_runs:
+    for start, count, length in runs:
         end, apart = start + count * length, (count, length)
         output = functional.scaled_dot_product_attention(
             _split(query[0, :, start:end], apart),
@@ -119,12 +117,9 @@ def attend_with_block_mask(
 
     query [1, H, T, D], key and value [1, K, T, D] to [1, T, H, D].
     """
-    if cu_seq_lens_q is None:
-        raise PackingUnsupported(f"{type(module).__name__} drops the arguments that keep sequences apart")
-    _refuse_others(module, attention_mask, others)
-    causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
+    ends, causal = _checked(module, cu_seq_lens_q, mask=attention_mask, is_causal=is_causal, others=others)
     places = torch.arange(query.shape[2], device=query.device)
-    segments = torch.bucketize(places, cu_seq_lens_q[1:], right=True)
+    segments = torch.bucketize(places, ends[1:], right=True)
     mask = segments[:, None] == segments[None, :]  # [T, T]
     if causal:
         mask &= places[:, None] >= places[None, :]
@@ -154,18 +149,13 @@ def attend_with_varlen(
     from torch.nn.attention import varlen
 
     varlen_attn: Any = varlen.varlen_attn  # its signature is not the same in any two versions of torch
-    if cu_seq_lens_q is None:
-        raise PackingUnsupported(f"{type(module).__name__} drops the arguments that keep sequences apart")
-    _refuse_others(module, attention_mask, others)
-    causal = bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
+    ends, causal = _checked(module, cu_seq_lens_q, mask=attention_mask, is_causal=is_causal, others=others)
     options = varlen_options(set(inspect.signature(varlen_attn).parameters), causal=causal, scale=scaling)
     heads = query.shape[1]
     if key.shape[1] != heads:
         key, value = (item.repeat_interleave(heads // item.shape[1], dim=1) for item in (key, value))
     flat = [item[0].transpose(0, 1).contiguous() for item in (query, key, value)]  # [T, H, D]
-    output: torch.Tensor = varlen_attn(
-        *flat, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, **options
-    )
+    output: torch.Tensor = varlen_attn(*flat, ends, ends, max_length_q, max_length_q, **options)
     return output[None], None
 
 
@@ -187,8 +177,19 @@ def varlen_options(known: set[str], *, causal: bool, scale: float | None) -> dic
     return options
 
 
-def _refuse_others(module: torch.nn.Module, mask: torch.Tensor | None, others: Mapping[str, Any]) -> None:
-    """What these functions would leave out must not be asked for."""
+def _checked(
+    module: torch.nn.Module,
+    told: T | None,
+    *,
+    mask: torch.Tensor | None,
+    is_causal: bool | None,
+    others: Mapping[str, Any],
+) -> tuple[T, bool]:
+    """What keeps sequences apart, as it was told, and whether a token sees only those before it. Raises
+    PackingUnsupported for a model that drops it, or asks for what these functions would leave out.
+    """
+    if told is None:
+        raise PackingUnsupported(f"{type(module).__name__} drops the arguments that keep sequences apart")
     if mask is not None:
         raise PackingUnsupported(f"{type(module).__name__} brings an attention mask of its own")
     if module.training and others.get("dropout"):
@@ -196,6 +197,7 @@ def _refuse_others(module: torch.nn.Module, mask: torch.Tensor | None, others: M
     for name in ("sliding_window", "softcap", "s_aux", "position_bias"):
         if others.get(name) is not None:
             raise PackingUnsupported(f"{type(module).__name__} asks for {name}")
+    return told, bool(getattr(module, "is_causal", False)) if is_causal is None else is_causal
 
 
 def _no_mask(*arguments: Any, **options: Any) -> None:

@@ -58,9 +58,17 @@ async def read_prompt(
     if not model.prompts.has_chat_template:
         raise ApiError("This model has no chat template; use /v1/completions.", param=field)
     try:
-        return await model.prompts.read_chat([message.for_template() for message in messages], tools=tools)
+        prompt = await model.prompts.read_chat([message.for_template() for message in messages], tools=tools)
     except PromptRefused as error:
         raise ApiError(str(error), param=field) from error
+    refuse_unknown_tokens(prompt, field=field, model=model)
+    return prompt
+
+
+def refuse_unknown_tokens(prompt: Sequence[int], *, field: str, model: TextModel) -> None:
+    """Raises ApiError 400 for tokens that the model has no embedding of: a caller's own, or a tokenizer's."""
+    if max(prompt, default=0) >= model.prompts.vocabulary:
+        raise ApiError(f"Token ids of this model lie below {model.prompts.vocabulary}.", param=field)
 
 
 def make_job(
@@ -82,12 +90,6 @@ def make_job(
     check_supported(body, constrained=grammar is not None, model=model)
     requests = []
     for prompt in prompts:
-        if max(prompt, default=0) >= model.prompts.vocabulary:
-            raise ApiError(
-                f"It has a token that this model does not know: its token ids lie below "
-                f"{model.prompts.vocabulary}.",
-                param=prompt_field,
-            )
         max_tokens = _fit(
             len(prompt),
             token_limit=token_limit,

@@ -21,7 +21,14 @@ from runtimes.server.chat_schemas import ChatBody
 from runtimes.server.chat_shape import ChatShape
 from runtimes.server.completion_shape import CompletionShape
 from runtimes.server.errors import ApiError
-from runtimes.server.generation import Job, make_job, read_prompt, run_job, text_model_for
+from runtimes.server.generation import (
+    Job,
+    make_job,
+    read_prompt,
+    refuse_unknown_tokens,
+    run_job,
+    text_model_for,
+)
 from runtimes.server.lifecycle import Serving
 from runtimes.server.responses_routes import responses_routes
 from runtimes.server.schemas import CompletionBody, GenerationBody
@@ -73,10 +80,7 @@ def text_routes(serving: Serving) -> list[BaseRoute]:
             for prompt in body.prompt
         ]
         for index, prompt in enumerate(prompts):
-            if max(prompt, default=0) >= model.prompts.vocabulary:
-                raise ApiError(
-                    f"Token ids of this model lie below {model.prompts.vocabulary}.", param=f"prompt.{index}"
-                )
+            refuse_unknown_tokens(prompt, field=f"prompt.{index}", model=model)
         # The protocol's default for plain completions is 16 tokens, not the whole context.
         room = min(model.facts.context_length - len(prompt) for prompt in prompts)
         limit = body.token_limit or max(min(16, room), 1)
