@@ -26,6 +26,9 @@ ERROR_BYTES = 1_048_576
 KEEPALIVE_SECONDS = 4.0
 """Shorter than the 5 s after which uvicorn closes an idle connection, so that we close first."""
 _TRY_ANOTHER = frozenset((429, 502, 503, 504))
+_FINAL = (b"x-should-retry", b"false")
+"""With this header, which OpenAI's SDKs know, a runtime says that the same call would end the same way
+elsewhere: the time of the call was over."""
 _MISDIRECTED = 421
 """What a runtime answers to a call for another deployment: its address has changed hands."""
 _NOT_ADDED = ("user-agent", "accept", "content-type")
@@ -121,7 +124,7 @@ class Upstreams:
             if answer.status == _MISDIRECTED:
                 # Nothing of that answer is for our caller: it comes from somebody else's runtime.
                 raise ReplicaFailed("the address is another's now", reason="misdirected", was_sent=False)
-            if answer.status in _TRY_ANOTHER:
+            if answer.status in _TRY_ANOTHER and _FINAL not in answer.headers:
                 raise ReplicaFailed(
                     f"status {answer.status}", reason="refused", was_sent=False, answer=answer
                 )
@@ -159,7 +162,7 @@ async def _error(response: aiohttp.ClientResponse, headers: list[tuple[bytes, by
     body = bytearray()
     while len(body) <= ERROR_BYTES and (chunk := await response.content.readany()):
         body += chunk
-    kept = [(name, value) for name, value in headers if name == b"retry-after"]
+    kept = [(name, value) for name, value in headers if name in (b"retry-after", _FINAL[0])]
     if not is_openai_error(bytes(body)):
         ours = upstream_failed(f"The model's runtime answered with status {status}.")
         # A redirect would send the caller to an address inside the cluster.

@@ -18,18 +18,17 @@ from deployments.serving.actions import apply_action
 from deployments.serving.binding import OUTDATED, plan_again, require_current
 from deployments.serving.deletion_api import DeletionActions
 from deployments.serving.models import Deployment, DeploymentState, Plan
+from deployments.serving.plan_serializers import PlanSerializer
 from deployments.serving.plans import make_plan
 from deployments.serving.refusals import refusals_as_problems
 from deployments.serving.rollout_api import RolloutActions
 from deployments.serving.rollout_serializers import DeploymentChangeSerializer
 from deployments.serving.serializers import (
-    ActionAskSerializer,
     DeploymentCreateSerializer,
     DeploymentSerializer,
-    PlanSerializer,
     ServingAskSerializer,
-    TimelinesSerializer,
 )
+from deployments.serving.story_serializers import ActionAskSerializer, TimelinesSerializer
 from deployments.serving.timelines import timelines
 from deployments.serving.workload_api import LogActions, StoryActions
 from marketplace.accounts.models import Scope

@@ -8,11 +8,7 @@ from django import forms
 
 from deployments.serving.models import Plan
 from deployments.serving.plans import ServingAsk
-from deployments.serving.serializers import (
-    DEFAULT_CONCURRENCY,
-    NAME_VALIDATOR,
-    ServingAskSerializer,
-)
+from deployments.serving.serializers import DEFAULT_CONCURRENCY, NAME_VALIDATOR, ServingAskSerializer
 from marketplace.accounts.actors import Actor
 from marketplace.catalog.models import ModelVersion
 from marketplace.catalog.precisions import BYTES_PER_VALUE

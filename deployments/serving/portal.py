@@ -25,8 +25,8 @@ from deployments.serving.logs import read_log
 from deployments.serving.models import Deployment, DeploymentState, Event, Plan
 from deployments.serving.plans import make_plan, quote_json
 from deployments.serving.postmortems import newest_post_mortems
+from deployments.serving.references import visible_versions
 from deployments.serving.rollout_portal import ChangeForm, RevisionActions
-from deployments.serving.serializers import visible_versions
 from deployments.serving.timelines import timelines
 from marketplace.accounts.models import Scope
 from marketplace.billing.money import quote

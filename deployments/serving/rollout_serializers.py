@@ -10,15 +10,11 @@ from rest_framework import serializers
 
 from deployments.serving.differences import facts_of_revision, find_differences
 from deployments.serving.models import Deployment, Revision, Strategy
+from deployments.serving.plan_serializers import QuoteSerializer
 from deployments.serving.plans import ask_of
+from deployments.serving.references import ModelReferenceField, NamedRowField
 from deployments.serving.rollouts import RolloutAsk
-from deployments.serving.serializers import (
-    DeploymentSerializer,
-    ModelReferenceField,
-    NamedRowField,
-    QuoteSerializer,
-    ServingAskSerializer,
-)
+from deployments.serving.serializers import DeploymentSerializer, ServingAskSerializer
 from marketplace.catalog.precisions import BYTES_PER_VALUE
 from marketplace.hardware.models import Flavor, Region
 from marketplace.rest.serializers import StrictSerializer

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from deployments.clusters.errors import ClusterError
 from deployments.serving.logs import BUSY_SECONDS, LogsBusy, read_log
 from deployments.serving.models import Event, PostMortem
-from deployments.serving.serializers import EventSerializer, LogSerializer, PostMortemSerializer
+from deployments.serving.story_serializers import EventSerializer, LogSerializer, PostMortemSerializer
 from marketplace.rest.problems import Problem, invalid
 from marketplace.rest.views import OrganizationViewSet
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from deployments.serving.serializers import visible_versions
+from deployments.serving.references import visible_versions
 from deployments.tuning.hyperparameters import DEFAULTS
 from deployments.tuning.models import Dataset
 from deployments.tuning.serializers import DATASET_NAME, JobAskSerializer

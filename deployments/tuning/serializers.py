@@ -10,13 +10,9 @@ from django.db.models import Q
 from django.utils import timezone
 from rest_framework import serializers
 
-from deployments.serving.serializers import (
-    NAME_VALIDATOR,
-    ConditionSerializer,
-    ExplanationField,
-    ModelReferenceField,
-    NamedRowField,
-)
+from deployments.serving.references import ModelReferenceField, NamedRowField
+from deployments.serving.serializers import NAME_VALIDATOR
+from deployments.serving.story_serializers import ConditionSerializer, ExplanationField
 from deployments.tuning.datasets import newest_version
 from deployments.tuning.hyperparameters import HyperparametersSerializer, complete
 from deployments.tuning.models import (

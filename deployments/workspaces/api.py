@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from deployments.serving.deletion_api import DeletionActions
 from deployments.serving.refusals import refusals_as_problems
-from deployments.serving.serializers import TimelinesSerializer
+from deployments.serving.story_serializers import TimelinesSerializer
 from deployments.serving.timelines import timelines
 from deployments.serving.workload_api import LogActions, StoryActions
 from deployments.workspaces import lifecycle

@@ -5,12 +5,9 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from deployments.serving.plans import quoted
-from deployments.serving.serializers import (
-    NAME_VALIDATOR,
-    ConditionSerializer,
-    ExplanationField,
-    NamedRowField,
-)
+from deployments.serving.references import NamedRowField
+from deployments.serving.serializers import NAME_VALIDATOR
+from deployments.serving.story_serializers import ConditionSerializer, ExplanationField
 from deployments.workspaces.addresses import url_of
 from deployments.workspaces.models import Workspace
 from deployments.workspaces.placing import WorkspaceAsk

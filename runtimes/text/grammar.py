@@ -20,6 +20,8 @@ from runtimes.text.schema_rules import OPTIONS, GrammarRefused, Schema, with_opt
 
 _LIMITS = LLParserLimits(max_grammar_size=100_000, max_lexer_states=100_000, initial_lexer_fuel=10_000_000)
 
+_MOST_TRIALS = 200
+"""Compilations of a schema to find its fault. It is not worth more of a server that others wait for."""
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _SINGLE = ("items", "additionalProperties", "additionalItems", "contains", "propertyNames", "not", "if")
@@ -138,10 +140,16 @@ def _grammar_of(schema: Schema, *, lenient: bool) -> str:
 
 
 def _locate(schema: Schema, *, fault: str, fault_of: Any) -> tuple[str | int, ...]:
-    """The innermost part without which the schema has not this fault; the library does not tell."""
+    """The innermost part without which the schema has not this fault; the library does not tell. Of a large
+    schema the part that `_MOST_TRIALS` compilations lead to, which holds it.
+    """
     place: tuple[str | int, ...] = ()
+    trials = 0
     while True:
         for key in _parts(_at(schema, place)):
+            trials += 1
+            if trials > _MOST_TRIALS:
+                return place
             if fault_of(_without(schema, (*place, *key))) != fault:
                 place = (*place, *key)
                 break

@@ -134,6 +134,20 @@ def test_a_call_that_ends_two_replicas_is_not_given_a_third(
         assert sum(len(requests) for _, requests in replicas) == 2
 
 
+def test_a_call_whose_time_is_over_is_not_computed_again_elsewhere(
+    http: httpx.Client, deploy: Deploy, alice: Person
+) -> None:
+    over = b'{"error": {"message": "Not complete after 1 s.", "code": "deadline_exceeded"}}'
+    head = b"HTTP/1.1 504 no\r\nX-Should-Retry: false\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        replicas = [stack.enter_context(breaking(head % len(over) + over)) for _ in range(3)]
+        deploy(alice.organization, "chat", *(address for address, _ in replicas))
+        answer = http.post("/v1/chat/completions", json=CHAT)
+        assert sum(len(requests) for _, requests in replicas) == 1
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
+    assert answer.headers["x-should-retry"] == "false"
+
+
 def test_a_call_says_whom_it_is_meant_for_and_another_s_answer_is_not_passed_on(
     http: httpx.Client, deploy: Deploy, alice: Person
 ) -> None:

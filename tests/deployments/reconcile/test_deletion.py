@@ -145,14 +145,6 @@ def test_nothing_is_new_while_nothing_changes() -> None:
 # --- With a database and a cluster in memory ---------------------------------------------------------------
 
 
-def running(world: World) -> Deployment:
-    bot = world.create_deployment()
-    world.reconcile(bot)
-    world.cluster.make_ready(bot.public_id)
-    world.reconcile(bot)
-    return bot
-
-
 def condition(row: Any, type: str) -> dict[str, str]:
     found: dict[str, str] = next(it for it in row.conditions if it["type"] == type)
     return found
@@ -160,7 +152,7 @@ def condition(row: Any, type: str) -> dict[str, str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_receipt_is_issued_when_the_cluster_shows_nothing(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.clock.advance(90)
     requested = world.clock.now()
     world.delete(bot)
@@ -190,7 +182,7 @@ def test_a_receipt_is_issued_when_the_cluster_shows_nothing(world: World) -> Non
 
 @pytest.mark.django_db(transaction=True)
 def test_a_receipt_is_never_changed_nor_removed(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.delete(bot)
     world.settle()
     world.cluster.let_go()
@@ -212,7 +204,7 @@ def test_a_held_deletion_alerts_once_at_its_deadline_and_ends_when_it_is_let_go(
     world: World, caplog: pytest.LogCaptureFixture, settings: Settings
 ) -> None:
     settings.DELETION_SECONDS = 300
-    bot = running(world)
+    bot = world.running()
     world.cluster.hold(bot.public_id, kind="Service", finalizer="example.com/guard")
     world.delete(bot)
     world.settle()
@@ -250,7 +242,7 @@ def test_a_held_deletion_alerts_once_at_its_deadline_and_ends_when_it_is_let_go(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("broken", ["revisions", "specifications", "plan", "cluster is closed", "deletion"])
 def test_nothing_that_is_missing_or_broken_keeps_a_deployment_alive(world: World, broken: str) -> None:
-    bot = running(world)
+    bot = world.running()
     world.delete(bot)
     match broken:
         case "revisions":
@@ -273,7 +265,7 @@ def test_nothing_that_is_missing_or_broken_keeps_a_deployment_alive(world: World
 
 @pytest.mark.django_db(transaction=True)
 def test_a_cluster_that_does_not_answer_is_told_and_tried_on(world: World, settings: Settings) -> None:
-    bot = running(world)
+    bot = world.running()
     world.delete(bot)
     world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("no route to host"))
     world.reconcile(bot)
@@ -314,7 +306,7 @@ def test_what_was_seen_to_be_gone_stays_gone_while_the_cluster_does_not_answer(w
 
 @pytest.mark.django_db(transaction=True)
 def test_a_cluster_that_nothing_can_open_is_told(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.delete(bot)
     Cluster.objects.update(kind="nonsense")
     world.clock.advance(601)
@@ -326,7 +318,7 @@ def test_a_cluster_that_nothing_can_open_is_told(world: World) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_deletion_that_we_may_not_make_says_so(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.delete(bot)
     world.cluster.before_call = failing(call="delete", error=ClusterForbidden("services is forbidden"))
     world.clock.advance(601)
@@ -337,7 +329,7 @@ def test_a_deletion_that_we_may_not_make_says_so(world: World) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_what_comes_back_long_after_has_as_much_time_to_go(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.delete(bot)
     world.settle()
     world.cluster.let_go()

@@ -61,15 +61,6 @@ def test_it_serves_the_old_revision_until_the_new_one_is_ready(world: World) -> 
     assert world.events(bot) == ["Running", "Updating", "RevisionServing", "Running"]
 
 
-def running(world: World, *, replicas: int = 1) -> Deployment:
-    bot = world.create_deployment(replicas=replicas)
-    world.reconcile(bot)
-    world.cluster.make_ready(bot.public_id)
-    world.reconcile(bot)
-    assert bot.state == "running"
-    return bot
-
-
 def replace_revision(world: World, bot: Deployment, **columns: Any) -> None:
     """Asks for a second revision, and says how it should follow the first."""
     world.add_revision(bot, 2)
@@ -87,7 +78,7 @@ def revisions_with_pods(world: World, bot: Deployment) -> dict[int | None, int]:
 
 
 def test_an_update_that_makes_no_progress_is_given_up_and_holds_nothing(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     replace_revision(world, bot, progress_seconds=600)
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     for _ in range(2):
@@ -116,7 +107,7 @@ def test_an_update_that_makes_no_progress_is_given_up_and_holds_nothing(world: W
 
 
 def test_a_revision_that_crashes_is_given_up_and_a_later_one_serves(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     replace_revision(world, bot)
     world.cluster.crash(bot.public_id, exit_code=78, revision=2, times=2)
     world.settle()
@@ -132,7 +123,7 @@ def test_a_revision_that_crashes_is_given_up_and_a_later_one_serves(world: World
 
 
 def test_a_failed_update_that_was_paused_comes_back_with_the_revision_that_served(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     replace_revision(world, bot)
     world.cluster.crash(bot.public_id, exit_code=78, revision=2, times=2)
     world.settle()
@@ -150,7 +141,7 @@ def test_a_failed_update_that_was_paused_comes_back_with_the_revision_that_serve
 
 
 def test_recreate_waits_until_nothing_of_the_old_revision_is_left(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     replace_revision(world, bot, strategy="recreate")
     assert revisions_with_pods(world, bot) == {}
     assert (bot.state, condition(bot, "Ready")[1]) == ("pending", "Recreating")
@@ -166,7 +157,7 @@ def test_recreate_waits_until_nothing_of_the_old_revision_is_left(world: World) 
 
 
 def test_a_canary_serves_beside_the_stable_revision_until_it_is_promoted(world: World) -> None:
-    bot = running(world, replicas=3)
+    bot = world.running(replicas=3)
     replace_revision(world, bot, canary_weight=40, stable_revision=1)
     assert revisions_with_pods(world, bot) == {1: 3, 2: 2}
     assert (bot.state, bot.serving_revision) == ("updating", 1)
@@ -201,7 +192,7 @@ def test_a_canary_serves_beside_the_stable_revision_until_it_is_promoted(world: 
 
 
 def test_both_revisions_of_a_canary_are_billed_while_both_serve_by_wish(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     begin = world.clock.now()
     replace_revision(world, bot, canary_weight=10, stable_revision=1)
     world.cluster.make_ready(bot.public_id, revision=2)

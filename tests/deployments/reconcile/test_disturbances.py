@@ -21,8 +21,6 @@ from deployments.reconcile.sweep import Swept, sweep_cluster
 from deployments.reconcile.tenancy import tenancy_manifests
 from deployments.serving.models import Deployment, Replica, Revision
 from deployments.tuning.models import FineTuningJob
-from marketplace.billing.usage import Selection, make_statement
-from marketplace.billing.verify import verify_ledger
 from marketplace.catalog.models import ModelVersion
 from marketplace.hardware.attachments import Attachment
 from marketplace.hardware.models import Cluster
@@ -30,15 +28,6 @@ from tests.deployments.reconcile.memory_cluster import MemoryCluster, failing
 from tests.deployments.reconcile.workloads import World, serving_spec
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def running(world: World, **values: Any) -> Deployment:
-    bot = world.create_deployment(**values)
-    world.reconcile(bot)
-    world.cluster.make_ready(bot.public_id)
-    world.reconcile(bot)
-    assert bot.state == "running"
-    return bot
 
 
 def row_versions() -> list[tuple[Any, ...]]:
@@ -53,8 +42,8 @@ def row_versions() -> list[tuple[Any, ...]]:
 
 
 def test_a_settled_system_is_silent(world: World) -> None:
-    running(world, name="one")
-    paused = running(world, name="two")
+    world.running(name="one")
+    paused = world.running(name="two")
     world.pause(paused)
     world.reconcile(paused)
     world.cluster.let_go()
@@ -99,7 +88,7 @@ def test_two_at_once_do_the_work_once(world: World) -> None:
 
 
 def test_a_customer_who_changes_the_wish_meanwhile_is_not_overlooked(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     calls = []
 
     def delete_while_observing(call: str) -> None:
@@ -117,7 +106,7 @@ def test_a_customer_who_changes_the_wish_meanwhile_is_not_overlooked(world: Worl
 
 
 def test_pods_that_somebody_has_left_behind_are_taken_back(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     before = [pod.uid for pod in world.cluster.pods(bot.public_id)]
     world.cluster.leave_pods(bot.public_id, kind="Deployment")
     world.settle()
@@ -128,7 +117,7 @@ def test_pods_that_somebody_has_left_behind_are_taken_back(world: World) -> None
 
 @pytest.mark.parametrize("wish", ["pause", "delete"])
 def test_pods_that_somebody_has_left_behind_end_when_they_are_not_wanted(world: World, wish: str) -> None:
-    bot = running(world)
+    bot = world.running()
     world.cluster.leave_pods(bot.public_id, kind="Deployment")
     getattr(world, wish)(bot)
     world.reconcile(bot)
@@ -141,7 +130,7 @@ def test_pods_that_somebody_has_left_behind_end_when_they_are_not_wanted(world: 
 
 
 def test_the_sweep_ends_pods_without_a_row(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     (pod,) = world.cluster.pods(bot.public_id)
     Deployment.objects.all().delete()
     world.cluster.leave_pods(bot.public_id, kind="Deployment")
@@ -151,7 +140,7 @@ def test_the_sweep_ends_pods_without_a_row(world: World) -> None:
 
 
 def test_the_sweep_removes_what_is_where_no_look_would_find_it(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     (service,) = (it for it in world.cluster.observe(bot.public_id).objects if it.ref.kind == "Service")
     manifest = world.cluster.manifest(service.ref)
     world.cluster.apply({**manifest, "metadata": {**manifest["metadata"], "namespace": "default"}})
@@ -222,7 +211,7 @@ def test_a_lost_doorbell_is_found_by_the_sweep(world: World) -> None:
 
 
 def test_it_is_paused_only_when_nothing_is_seen(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.pause(bot)
     world.reconcile(bot)
     assert (bot.state, bot.ready_replicas) == ("running", 0)
@@ -233,244 +222,8 @@ def test_it_is_paused_only_when_nothing_is_seen(world: World) -> None:
     assert (bot.state, bot.serving_revision) == ("paused", None)
 
 
-def test_no_second_after_the_request_to_stop_is_billed(world: World) -> None:
-    bot = world.create_deployment()
-    begin = world.clock.now()
-    world.reconcile(bot)
-    world.cluster.start(bot.public_id)
-    world.clock.advance(10)
-    world.cluster.make_ready(bot.public_id)
-    world.settle()
-    world.clock.advance(60)
-    world.pause(bot)
-    world.clock.advance(5)  # the reconciler was late
-    world.reconcile(bot)
-    world.resume(bot)  # and the customer fast
-    world.clock.advance(20)
-    world.cluster.let_go()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("starting", "provider", 0, 10),
-        ("serving", "customer", 10, 70),
-        ("serving", "provider", 70, 95),
-    ]
-
-
-def test_a_replica_that_goes_on_after_all_is_billed_again_from_then(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.pause(bot)
-    world.cluster.before_call = failing(call="delete", error=ClusterUnreachable("timeout"))
-    world.reconcile(bot)
-    world.cluster.before_call = lambda call: None
-    world.clock.advance(30)
-    world.resume(bot)
-    world.reconcile(bot)
-    world.clock.advance(60)
-    world.delete(bot)
-    world.reconcile(bot)
-    world.cluster.let_go()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("serving", "provider", 60, 90),
-        ("serving", "customer", 90, 150),
-    ]
-
-
-def test_pauses_that_nobody_could_carry_out_before_they_were_over_are_not_billed(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("timeout"))
-    for _ in range(2):
-        world.clock.advance(60)
-        world.pause(bot)
-        world.reconcile(bot)
-        world.clock.advance(30)
-        world.resume(bot)
-        world.reconcile(bot)
-    world.cluster.before_call = lambda call: None
-    world.clock.advance(60)
-    world.reconcile(bot)
-    world.delete(bot)
-    world.reconcile(bot)
-    world.cluster.let_go()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("serving", "provider", 60, 90),
-        ("serving", "customer", 90, 150),
-        ("serving", "provider", 150, 180),
-        ("serving", "customer", 180, 240),
-    ]
-
-
-def test_a_pause_is_over_when_the_customer_says_so_and_not_when_the_cluster_can_be_seen_again(
-    world: World,
-) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.pause(bot)
-    world.cluster.before_call = failing(call="delete", error=ClusterUnreachable("timeout"))
-    world.reconcile(bot)
-    world.clock.advance(30)
-    world.resume(bot)
-    world.cluster.before_call = lambda call: None
-    world.clock.advance(100)
-    world.reconcile(bot)
-    world.clock.advance(60)
-    world.delete(bot)
-    world.reconcile(bot)
-    world.cluster.let_go()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("serving", "provider", 60, 90),
-        ("serving", "customer", 90, 250),
-    ]
-
-
-def test_a_pause_that_was_carried_out_is_not_remembered(world: World) -> None:
-    bot = running(world)
-    world.pause(bot)
-    world.reconcile(bot)
-    world.cluster.let_go()
-    world.settle()
-    world.clock.advance(30)
-    world.resume(bot)
-    bot.refresh_from_db()
-    assert bot.pauses == []
-
-
-def test_a_replica_that_vanished_while_nobody_looked_is_billed_until_it_was_last_seen(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.settle()
-    world.clock.advance(1000)  # the control plane is down
-    world.cluster.lose(bot.public_id)
-    world.clock.advance(2600)
-    world.look()  # notices that it is missing, and dies before anybody answers
-    world.clock.advance(5)
-    world.look()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("serving", "provider", 60, 3665),
-    ]
-    assert verify_ledger().problems == []
-
-
-def test_a_replica_that_was_only_missing_for_a_moment_is_billed_as_if_it_never_was(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.settle()
-    Replica.objects.update(last_seen_at=world.clock.now())  # as by a sweep that did not see it
-    world.clock.advance(60)
-    world.settle()
-    world.clock.advance(60)
-    world.cluster.lose(bot.public_id)
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 120),
-        ("serving", "provider", 120, 180),
-    ]
-
-
-def test_nobody_pays_for_the_time_that_a_crashed_container_did_not_answer(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.cluster.crash(bot.public_id, exit_code=137, word="OOMKilled")
-    world.clock.advance(5)  # it is noticed a little later
-    world.settle()
-    world.clock.advance(25)
-    world.cluster.make_ready(bot.public_id)
-    world.settle()
-    world.clock.advance(60)
-    world.delete(bot)
-    world.settle()
-    world.cluster.let_go()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("outage", "provider", 60, 90),
-        ("serving", "customer", 90, 150),
-    ]
-    assert verify_ledger().problems == []
-    assert [it for it in world.events(bot) if it.startswith("Replica")] == [
-        "ReplicaOutOfMemory",
-        "ReplicaReadyAgain",
-    ]
-
-
-def test_nobody_pays_from_the_loss_of_a_node_on_although_its_pod_stays(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.cluster.make_unready(bot.public_id, reason="NodeLost")
-    world.clock.advance(30)
-    world.settle()
-    usage = make_statement(Selection(organization=world.organization), now=world.clock.now())
-    assert [(it.stretch.phase, it.stretch.cause, it.stretch.duration.seconds) for it in usage.open] == [
-        ("serving", "customer", 60),
-        ("outage", "provider", 30),
-    ]
-    world.clock.advance(270)
-    world.cluster.lose(bot.public_id)  # the pod is given up
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("outage", "provider", 60, 90),
-        ("serving", "provider", 90, 360),  # nobody knows when it ended
-    ]
-    assert verify_ledger().problems == []
-
-
-def test_an_outage_between_two_looks_lasts_from_when_it_was_last_seen_ready(world: World) -> None:
-    bot = running(world)
-    begin = world.clock.now()
-    world.clock.advance(60)
-    world.settle()
-    world.clock.advance(1000)  # the control plane is down
-    world.cluster.make_unready(bot.public_id)
-    world.clock.advance(10)
-    world.cluster.make_ready(bot.public_id)
-    world.clock.advance(10)
-    world.look()  # notices that it was away, and dies before anybody answers
-    world.clock.advance(10)
-    world.settle()
-    world.delete(bot)
-    world.settle()
-    world.cluster.let_go()
-    world.settle()
-    assert world.usage(bot, since=begin) == [
-        ("serving", "customer", 0, 60),
-        ("outage", "provider", 60, 1070),
-        ("serving", "customer", 1070, 1090),
-    ]
-    assert verify_ledger().problems == []
-
-
-def test_the_ledger_is_refused_when_an_outage_is_billed(world: World) -> None:
-    bot = running(world)
-    world.clock.advance(60)
-    world.delete(bot)
-    world.settle()
-    world.cluster.let_go()
-    world.settle()
-    (replica,) = world.replicas(bot)
-    replica.outages = [{"start": replica.ready_at.isoformat(), "end": None, "reason": "NotReady"}]
-    replica.save()
-    (problem,) = verify_ledger().problems
-    assert "did not answer" in problem
-
-
 def test_a_cluster_that_does_not_answer_is_not_taken_for_observed(world: World) -> None:
-    running(world)
+    world.running()
     world.settle()
     before = Cluster.objects.get(pk=world.row.pk).observed_at
     assert before == world.clock.now()
@@ -481,7 +234,7 @@ def test_a_cluster_that_does_not_answer_is_not_taken_for_observed(world: World) 
 
 
 def test_a_cluster_that_does_not_answer_changes_no_state(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.cluster.before_call = failing(call="observe", error=ClusterUnreachable("connection refused"))
     assert world.reconcile(bot) is Outcome.STEPPED_ASIDE
     assert (bot.state, bot.failures, bot.lease_token) == ("running", 1, "")
@@ -495,7 +248,7 @@ def test_a_cluster_that_does_not_answer_changes_no_state(world: World) -> None:
 
 
 def test_a_customers_change_does_not_wait_for_a_row_that_rests(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     Deployment.objects.update(failures=1, next_look_at=timezone.now() + timedelta(hours=1))
     assert take_lease(Deployment.objects.all(), bot.public_id, patient=True) is None
     world.pause(bot)
@@ -521,7 +274,7 @@ def test_an_object_that_the_cluster_refuses_fails_with_its_field(world: World) -
 
 
 def test_a_refused_update_leaves_the_old_revision_serving(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     world.update(bot, revision=2)
     world.cluster.before_call = failing(call="apply", error=ClusterRejected("no"))
     world.reconcile(bot)
@@ -549,7 +302,7 @@ def test_a_conflict_that_lasts_is_told_as_one(world: World) -> None:
 
 def test_what_a_row_of_another_cluster_owns_is_no_orphan(world: World) -> None:
     """Two rows may lead to one cluster by mistake."""
-    bot = running(world)
+    bot = world.running()
     twin = Cluster.objects.create(slug="twin", region=world.row.region, kind="local")
     swept = Swept()
     sweep_cluster(twin, cluster=world.cluster, ring=swept.rung.append, now=timezone.now, swept=swept)
@@ -573,12 +326,9 @@ def test_stray_objects_are_removed_and_then_the_namespace_of_a_stranger(world: W
 
 
 def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     (spec,) = (revision.spec for revision in Revision.objects.all())
-    world.delete(bot)
-    world.reconcile(bot)
-    world.cluster.let_go()
-    world.settle()
+    world.end(bot)
     late = serving_spec(resource=bot.public_id, organization=spec["organization"])
     world.cluster.apply(serving_manifests(late, replicas=1, site=LOCAL)[0])
     world.settle()
@@ -590,7 +340,7 @@ def test_what_comes_back_after_deletion_is_removed_again(world: World) -> None:
 
 
 def test_a_deployment_deleted_by_hand_comes_back(world: World) -> None:
-    bot = running(world)
+    bot = world.running()
     objects = world.cluster.objects(bot.public_id)
     world.cluster.remove_by_hand(bot.public_id, kind="Deployment")
     world.settle()

@@ -82,6 +82,15 @@ class World:
         self.add_revision(deployment, 1)
         return deployment
 
+    def running(self, *, name: str = "bot", replicas: int = 1) -> Deployment:
+        """A new deployment that serves."""
+        deployment = self.create_deployment(name=name, replicas=replicas)
+        self.reconcile(deployment)
+        self.cluster.make_ready(deployment.public_id)
+        self.reconcile(deployment)
+        assert deployment.state == "running"
+        return deployment
+
     def create_job(self, *, name: str = "tuned", retries: int = 3) -> FineTuningJob:
         """A job whose run has left its result in the storage, whatever it is said to do."""
         dataset, _ = Dataset.objects.get_or_create(organization=self.organization, name="chats")
@@ -155,6 +164,13 @@ class World:
     def delete(self, deployment: Deployment) -> None:
         request_deletion(deployment, actor="alice@example.com", at=self.clock.now())
         self.wish(deployment, desired_state="deleted", stop_requested_at=self.clock.now())
+
+    def end(self, deployment: Deployment) -> None:
+        """Deletes it, and waits until nothing of it is left."""
+        self.delete(deployment)
+        self.reconcile(deployment)
+        self.cluster.let_go()
+        self.settle()
 
     def wish(self, row: Any, **columns: Any) -> None:
         type(row).objects.filter(pk=row.pk).update(**columns, generation=F("generation") + 1)

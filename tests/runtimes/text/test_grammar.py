@@ -147,6 +147,14 @@ async def test_answers_of_one_grammar_are_independent(compiler: GrammarCompiler,
     assert not second.allowed()[2]
 
 
+async def test_the_fault_of_a_large_schema_is_not_looked_for_without_end(compiler: GrammarCompiler) -> None:
+    properties: dict[str, Any] = {f"number {index}": {"type": "integer"} for index in range(300)}
+    schema = {"type": "object", "properties": {"town": {"properties": properties | {"last": {"type": "x"}}}}}
+    with pytest.raises(GrammarRefused) as refused:
+        await compiler.compile_json(schema)
+    assert refused.value.place == ("properties", "town")
+
+
 @pytest.mark.parametrize(
     ("schema", "place", "message"),
     [
