@@ -111,6 +111,8 @@ class ObservedPod:
     """When the init container `weights` passed; None before, and without one."""
     last_end_at: datetime | None = None
     """When the newest run of the main container that ended did so; kept while the next one runs."""
+    last_run_at: datetime | None = None
+    """When that run had begun."""
     last_end_reason: str = ""
     """Kubernetes' word for that end: OOMKilled, Error, Completed; also while `reason` is CrashLoopBackOff."""
     deleting_since: datetime | None = None

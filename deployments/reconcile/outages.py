@@ -6,7 +6,8 @@ A pod says only whether it is ready now and since when. From one look to the nex
 - not ready, then ready: the open outage ends at the moment that the cluster names;
 - ready, and ready again since later: it was away in between. Nobody saw when that began, so it began when it
   was last known to be ready, or when its container ended if that is known to have been earlier. The benefit
-  of the doubt is the customer's.
+  of the doubt is the customer's. So it is when a later run of the container has ended: that it was away
+  between the two runs is known, and not from when to when.
 
 An answer that tells of a change already known to be overtaken came late, and is passed over. Else what is
 seen last is believed, whatever its clock says, and a moment before the last known change counts as that
@@ -85,6 +86,8 @@ class Look:
     """Until when the pod is known to have been as it was recorded; None = not beyond that moment."""
     ended_at: datetime | None = None
     """When the newest run of its container that ended did so."""
+    began_at: datetime | None = None
+    """When that run had begun."""
     over_at: datetime | None = None
     """From when on it was asked to stop, or had ended: what follows is no outage."""
     reason: str = NOT_READY
@@ -135,7 +138,8 @@ def _came_late(before: Readiness, look: Look) -> bool:
 def _start(before: Readiness, look: Look, changed_at: datetime) -> datetime:
     """From when on a replica that was ready is not known to have been."""
     start = changed_at
-    if look.ready:
+    # A run that began later than the pod was known to be ready is not the one that was.
+    if look.ready or (look.began_at is not None and look.began_at > before.changed_at):
         start = min(max(look.known_until or before.changed_at, before.changed_at), changed_at)
     if look.ended_at is not None and before.changed_at < look.ended_at < start:
         start = look.ended_at

@@ -136,6 +136,7 @@ def _readiness(
             changed_at=pod.ready_changed_at,
             known_until=seen_at,
             ended_at=pod.last_end_at,
+            began_at=pod.last_run_at,
             over_at=_earliest(
                 pod.deleting_since, pod.finished_at, before.stop_requested_at if before else None
             ),

@@ -71,6 +71,7 @@ def observed_pod(record: Json) -> ObservedPod:
         image_pulled_at=_image_pulled_at(status),
         weights_done_at=_weights_done_at(status),
         last_end_at=time_of(last_end.get("finishedAt")),
+        last_run_at=time_of(last_end.get("startedAt")),
         last_end_reason=_word_of(last_end) if last_end else "",
         # Kubernetes notes when the grace period ends; what is wanted is when it was asked to go.
         deleting_since=_asked_to_go(metadata, deleting_since),

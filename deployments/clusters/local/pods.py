@@ -70,6 +70,8 @@ class Pod:
     """When `ready` last changed; see `with_readiness`."""
     last_end_at: datetime | None = None
     """Of the newest run that ended, kept over the next one's start."""
+    last_run_at: datetime | None = None
+    """When that run had begun."""
     last_end_reason: str = ""
     crashes: int = 0
     """Runs in a row that ended early: what back-off counts."""
@@ -136,6 +138,7 @@ class Pod:
             ready_changed_at=self.ready_changed_at,
             image_pulled_at=self.started_at,
             last_end_at=self.last_end_at,
+            last_run_at=self.last_run_at,
             last_end_reason=self.last_end_reason,
             node=node if self.scheduled_at else "",
             address=f"{self.ip}:{self.port}" if self.ip and self.port else "",

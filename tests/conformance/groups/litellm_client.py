@@ -60,6 +60,8 @@ def check_it_gets_a_schema_kept(target: Target) -> None:
 def check_it_understands_a_refusal(target: Target) -> None:
     try:
         complete(target, temperature=9)
+    except Skipped:
+        raise
     except Exception as error:
         equal((type(error).__name__, getattr(error, "status_code", None)), ("BadRequestError", 400))
     else:

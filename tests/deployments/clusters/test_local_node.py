@@ -235,6 +235,7 @@ def test_a_node_that_goes_down_takes_its_pods_with_it_and_makes_new_ones_later(n
         exit_code=0,
         ready_changed_at=ended.ready_changed_at,
         last_end_at=ended.finished_at,
+        last_run_at=pod.started_at,
         last_end_reason="Completed",
         finished_at=ended.finished_at,
     )

@@ -64,6 +64,16 @@ def follow(changes: list[int], *moments: int, **facts: object) -> ReplicaFacts:
     return seen(*((pod(changes=changes, now=now, **facts), now) for now in moments))
 
 
+def test_a_run_that_nobody_saw_begin_and_end_is_not_paid() -> None:
+    """Ready since 10; crashed at 20, unseen; ready again at 40 in the next run, which ended at 60."""
+    first = pod(changes=[10], now=12)
+    ends = {"exit_code": 1, "last_end_reason": "Error", "last_end_at": at(60)}
+    later = pod(changes=[10, 20, 40, 60], now=70, restarts=1, last_run_at=at(30), **ends)
+    assert told(seen((first, 12), (first, 18), (later, 70))) == [(18, None, "Crashed")]
+    same = pod(changes=[10, 60], now=70, last_run_at=at(0), **ends)
+    assert told(seen((first, 12), (first, 18), (same, 70))) == [(60, None, NOT_READY)]
+
+
 CASES = [
     ("it loads", [10], (5,), []),
     ("it answers", [10], (12,), []),

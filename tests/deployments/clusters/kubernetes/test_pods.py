@@ -151,6 +151,7 @@ def test_a_container_that_keeps_crashing_says_how_it_ended():
         restarts=3,
         exit_code=3,
         last_end_at=at(5, 0),
+        last_run_at=at(0, 5),
         last_end_reason="Error",
         reason="CrashLoopBackOff",
         message="the last run ended with exit code 3; no weights; back-off 40s restarting failed container",
@@ -170,7 +171,7 @@ def test_running_out_of_memory_is_told_while_it_waits_and_while_it_loads_again()
 
 def test_what_a_container_has_recovered_from_is_not_its_reason():
     found = observed_pod(pod(restartCount=1, lastState=ended(137, "OOMKilled")))
-    last = {"last_end_at": at(5, 0), "last_end_reason": "OOMKilled"}
+    last = {"last_end_at": at(5, 0), "last_run_at": at(0, 5), "last_end_reason": "OOMKilled"}
     assert found == replace(SERVING, restarts=1, exit_code=137, **last)
 
 
@@ -253,6 +254,7 @@ def test_a_pod_that_did_its_work():
         finished_at=at(5, 0),
         exit_code=0,
         last_end_at=at(5, 0),
+        last_run_at=at(0, 5),
         last_end_reason="Completed",
         reason="Completed",
     )
